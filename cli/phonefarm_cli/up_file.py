@@ -61,8 +61,8 @@ def read_up_file(directory: Path) -> UpFile:
         return UpFile(**facts, phones=phones)
     except FileNotFoundError as error:
         raise CommandError(
-            f"no farm runs with the data folder {directory} (there is no {path}): start one with "
-            "`phonefarm up`, or give its folder with --data"
+            f"no farm runs with the data folder {directory} (there is no {path}): start a farm "
+            "with `phonefarm up`, or give the folder of a running farm with --data"
         ) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CommandError(f"{path} cannot be used: {error}", ExitCode.MISUSED) from error

@@ -120,7 +120,7 @@ async def simulation(tmp_path: Path) -> AsyncIterator[SimulatorClient]:
 
 async def test_an_untouched_phone_proves_nothing(simulation: SimulatorClient) -> None:
     """Neither searches nor a profile are believed without the phone's own word."""
-    with pytest.raises(CheckFailedError, match="its ledger has"):
+    with pytest.raises(CheckFailedError, match="its ledger contains"):
         await check_searches(simulation, [PHONE], ["tiny houses"])
     with pytest.raises(CheckFailedError, match="should have the profile"):
         await check_profile(simulation, PHONE, {"display_name": "Somebody"})
@@ -137,7 +137,7 @@ async def test_a_profile_that_no_run_saved_proves_nothing(simulation: SimulatorC
 
 async def test_a_refusal_of_the_simulator_is_passed_on(simulation: SimulatorClient) -> None:
     """What it says is what the operator reads."""
-    with pytest.raises(CommandError, match="the simulator refused: no phone"):
+    with pytest.raises(CommandError, match="the simulator refused the request: no phone"):
         await simulation.state("SIM9999")
     with pytest.raises(CommandError, match="refused"):
         await simulation.call("fault", serial="SIM0001", fault="nonsense")

@@ -30,7 +30,7 @@ async def test_a_farm_that_is_well(tmp_path: Path, capsys: pytest.CaptureFixture
     }
     assert (document["verdict"], document["problems"]) == ("warn", 1)
     first, second, *rest = told.out.splitlines()
-    assert first == "1 thing needs you"
+    assert first == "1 problem needs your attention"
     assert second == document["summary"] == "1 phone: 1 free; 1 of 1 host connected"
     assert [line[:5] for line in rest] == ["warn ", "     ", "ok: c"]
     assert rest[-1].endswith("(--all prints each)")
@@ -51,7 +51,7 @@ async def test_what_fails_is_an_exit_code(
         told = await Operator.of(farm, capsys).command("doctor")
 
     assert told.code is ExitCode.FAILED
-    assert told.out.splitlines()[0] == "2 things need you"
+    assert told.out.splitlines()[0] == "2 problems need your attention"
     assert told.out.splitlines()[2].split() == ["fail", "agents", "not", "connected:", "agent-1"]
     assert "-> run `phonefarm-agent doctor` on each of these hosts" in told.out
 

@@ -58,8 +58,8 @@ def test_a_controller_that_does_not_answer_is_named(
     [
         (["--grpc", "10.0.0.1:7070"], "plaintext gRPC is for loopback only"),
         (["--grpc", "nonsense"], "--grpc must be HOST:PORT"),
-        (["--grpc", NOBODY, "--key", "two words"], "--key: a key has no spaces"),
-        (["--grpc", NOBODY, "--key", "clé"], "--key: a key has no spaces"),
+        (["--grpc", NOBODY, "--key", "two words"], "--key: a key contains only ASCII characters"),
+        (["--grpc", NOBODY, "--key", "clé"], "--key: a key contains only ASCII characters"),
     ],
 )
 def test_an_address_that_cannot_be_is_refused(

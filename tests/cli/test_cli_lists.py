@@ -146,7 +146,7 @@ async def test_a_process_is_named_by_the_beginning_of_its_id(
     cancelled = await operator.command(
         "processes", "cancel", ids[1][:cut], "--reason", "x", "--json"
     )
-    with pytest.raises(CommandError, match="no process begins with 0000"):
+    with pytest.raises(CommandError, match="there is no process whose id begins with 0000"):
         await operator.command("processes", "timeline", "00000000-0000-0000-0000-00000000000")
     with pytest.raises(CommandError, match="at least its first 4 characters"):
         await operator.command("processes", "timeline", ids[0][:3])

@@ -47,7 +47,7 @@ async def test_a_phone_is_released_by_the_epoch_that_the_list_shows(
     shown = dict(zip(*listed.rows, strict=True))
     assert (shown["STATE"], shown["PROCESS"]) == ("busy", accepted.process_id)
     assert shown["EPOCH"] == "1"
-    assert "free when its agent reports it clean" in told.out
+    assert "free when its agent reports that it is clean" in told.out
     assert [stop.run for stop in stops.stops] == [assignment.run]
 
 
@@ -127,7 +127,7 @@ async def test_a_process_is_rerun_by_a_command(farm: Farm, operator: Operator) -
 
     name = f"{again.process_id}, request r-1~2: 1 item"
     assert told.out == f"{accepted.process_id} is rerun as {name}\n"
-    assert repeated.out == f"{accepted.process_id} was rerun already, as {name}\n"
+    assert repeated.out == f"{accepted.process_id} was already rerun as {name}\n"
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ async def test_a_run_that_fails_verifies_nothing(live: LiveFarm) -> None:
             "sim-0002 is not an active account on ph-sim0001; there: sim-0001",
         ),
         (["keyword_warmup", "--phone", "SIM0001"], "{", "is not JSON"),
-        (["keyword_warmup", "--phone", "SIM0001"], "[]", "must hold a JSON object"),
+        (["keyword_warmup", "--phone", "SIM0001"], "[]", "must contain a JSON object"),
         (["keyword_warmup", "--phone", "SIM0001"], '{"keywords": []}', "keywords"),
         (["maintenance", "--phone", "SIM0001"], "", "inputs"),
     ],
@@ -212,7 +212,7 @@ async def test_what_is_no_profile_touches_no_phone(live: LiveFarm, tmp_path: Pat
 
     assert ended.code == 1
     assert "no phone was touched" in ended.err
-    assert "screens.feed.tap names no selector of this file: 'nav.fed'" in ended.err
+    assert "screens.feed.tap is not the name of a selector in this file: 'nav.fed'" in ended.err
     assert "line " in ended.err
     assert await count(live) == before
 

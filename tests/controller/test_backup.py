@@ -75,7 +75,7 @@ async def test_a_farm_is_restored_and_goes_on_above_the_epochs_its_phones_have_s
             await farm.until(accepted.process_id, "completed")
             (phone,) = await farm.known_phones()
 
-    assert f"{copy}: the database of" in told.out
+    assert f"{copy}: the database as of" in told.out
     assert copy.stat().st_mode & 0o777 == 0o600
     assert kept.status == "completed"
     assert "restored from the backup of" in paused.out

@@ -39,7 +39,7 @@ def test_the_demo_proves_itself(tmp_path: Path, runtime: str) -> None:
 
     assert demo.returncode == 0, said
     assert said.count("signature ok") == 6
-    assert said.count("its ledger has searches of 'tiny houses', 'street food'") == 3
+    assert said.count("its ledger contains searches for 'tiny houses', 'street food'") == 3
     assert said.count("the profile in its app has") == 1
     assert "nothing is left running" in said
     for number, model in enumerate(models if kinds else ["Simulated Pixel 9"] * 3, start=1):
@@ -64,7 +64,7 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
     rest, _ = demo.communicate(timeout=120)
 
     assert demo.returncode == 1
-    assert "interrupted; nothing was left running" in rest
+    assert "interrupted; nothing is left running" in rest
     (folder,) = (tmp_path / ".farm").glob("demo-*")
     assert processes_that_name(str(folder)) == []
 

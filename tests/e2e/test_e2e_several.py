@@ -183,7 +183,7 @@ def test_up_refuses_several_controllers_on_sqlite(tmp_path: Path) -> None:
         code = up.process.wait(30)
 
     assert code == 2
-    assert "--controllers 2 needs --database postgresql://" in up.said
+    assert "--controllers 2 requires --database postgresql://" in up.said
 
 
 @pytest.mark.long

@@ -87,7 +87,7 @@ async def test_up_stops_clean_in_the_middle_of_a_run(data: Path, runtime: str) -
 @pytest.mark.parametrize(
     ("simulate", "kinds", "reason"),
     [
-        (0, "samsung", "--personality needs --simulate N"),
+        (0, "samsung", "--personality requires --simulate N"),
         (1, "samsung,nokia", "invalid choice: 'nokia' (choose from 'android-10', 'board',"),
     ],
 )

@@ -83,7 +83,8 @@ class ControllerClient:
         targets = parse_controllers([target], name="--grpc")
         if not key or not all("!" <= char <= "~" for char in key):
             raise CommandError(
-                "--key: a key has no spaces, line ends or characters beyond ASCII", ExitCode.MISUSED
+                "--key: a key contains only ASCII characters, without spaces and line ends",
+                ExitCode.MISUSED,
             )
         try:
             secured = _trusting(ca) if ca else None
@@ -91,7 +92,8 @@ class ControllerClient:
                 check_plaintext(one, secured)
         except ValueError as error:
             raise CommandError(
-                f"--grpc: {error}; for another host, give --ca", ExitCode.MISUSED
+                f"--grpc: {error}; to call a controller on another host, give --ca",
+                ExitCode.MISUSED,
             ) from error
         except OSError as error:
             raise CommandError(f"--ca: {error}", ExitCode.MISUSED) from error
@@ -158,9 +160,8 @@ class ControllerClient:
                 )
             case grpc.StatusCode.UNAUTHENTICATED:
                 return CommandError(
-                    f"the controller at {self._target} does not know this key: give "
-                    "the key of the farm with --data (for its up.json), --key or "
-                    "PHONEFARM_KEY"
+                    f"the controller at {self._target} does not know this key: give a key of this "
+                    "farm with --key or PHONEFARM_KEY, or the farm's folder with --data"
                 )
             case grpc.StatusCode.PERMISSION_DENIED:
                 return RefusedError(

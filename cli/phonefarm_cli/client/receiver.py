@@ -88,7 +88,7 @@ class Receiver:
                 at=time.monotonic(),
             )
         except (ValueError, KeyError, TypeError, RecursionError):
-            return web.Response(status=400, text="not a phonefarm event")
+            return web.Response(status=400, text="this is not a Phonefarm event")
         async with self._arrived:
             self.events.append(event)
             self._arrived.notify_all()

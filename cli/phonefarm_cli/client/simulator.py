@@ -55,7 +55,9 @@ class SimulatorClient:
                 line = await self._reader.readline()
             answer: dict[str, Any] = json.loads(line)
         except (OSError, TimeoutError, ValueError) as error:
-            raise CommandError(f"the simulator gave no answer: {error!r}") from error
+            raise CommandError(f"the simulator did not answer: {error!r}") from error
         if not answer.get("ok"):
-            raise CommandError(f"the simulator refused: {answer.get('error', 'without a reason')}")
+            raise CommandError(
+                f"the simulator refused the request: {answer.get('error', 'without a reason')}"
+            )
         return answer

@@ -16,7 +16,7 @@ from phonefarm_cli.console.tables import counted
 _COLUMNS = ("ACCOUNT", "APP", "PHONE", "ACTIVE", "CONDITION", "REASON")
 
 _LIST_NOTES: Final = """\
---json prints a file for `accounts import`: save it, change it, import it again.
+--json prints a file for `accounts import`: you can save it, change it and import it again.
 """
 
 
@@ -28,20 +28,25 @@ def add(commands: Subparsers) -> None:
     listing.add_argument("--phone", metavar="PHONE", help="list only accounts on this phone")
     accounts_import.add(verbs)
     clear = add_verb(
-        verbs, "clear", "end needs_attention of an account, so that it gets work again", _clear
+        verbs,
+        "clear",
+        "end the needs_attention state of an account, so that it gets work again",
+        _clear,
     )
     clear.add_argument(
-        "account", metavar="ACCOUNT", help="id of the account, see `phonefarm accounts list`"
+        "account", metavar="ACCOUNT", help="id of the account; see `phonefarm accounts list`"
     )
     add_reason(clear, about="what you found; the audit records it")
     put = add_verb(verbs, "put", "create or replace an account", _put)
     put.add_argument(
         "account", metavar="ACCOUNT", help="id of the account, 1-128 of A-Z a-z 0-9 . _ : -"
     )
-    put.add_argument("--app", required=True, metavar="APP", help="an app profile's name")
+    put.add_argument("--app", required=True, metavar="APP", help="name of the app profile")
     put.add_argument("--phone", metavar="PHONE", help="the phone on which the account is logged in")
     put.add_argument(
-        "--inactive", action="store_true", help="give the account no work; its waiting work ends"
+        "--inactive",
+        action="store_true",
+        help="make the account inactive: it gets no more work, and its waiting work ends",
     )
 
 

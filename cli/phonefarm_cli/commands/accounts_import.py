@@ -24,11 +24,11 @@ _NOTES: Final = """\
 the file
   CSV with a header line, or a JSON list of objects, with the columns
     account_id   1-128 of A-Z a-z 0-9 . _ : -                                    (required)
-    app          the app profile's name, see `phonefarm profiles list`           (required)
-    phone        phone_id, adb serial or serial number; empty: on no phone
-    active       yes or no; yes when empty; no ends the waiting work of the account
-    condition, condition_reason   as `accounts list --json` prints them; empty: unchanged
-  The command names every wrong line by its number and then imports nothing.
+    app          name of the app profile; see `phonefarm profiles list`          (required)
+    phone        phone_id, adb serial or serial number; empty if it is on no phone
+    active       yes or no; empty means yes; no ends the waiting work of the account
+    condition, condition_reason   as `accounts list --json` prints them; empty leaves them unchanged
+  If any line is wrong, the command prints the number of each wrong line and imports nothing.
 
 examples:
   phonefarm accounts import accounts.csv --dry-run
@@ -134,9 +134,8 @@ async def _send(controller: ControllerClient, file: str, planned: Sequence[_Plan
         except CommandError as error:
             far = (
                 (
-                    f"{first} of {len(planned)} changed accounts were imported, up to "
-                    f"line {planned[first - 1].line.line}; correct the file and import it "
-                    "again"
+                    f"{first} of {len(planned)} new or changed accounts were imported, up to line "
+                    f"{planned[first - 1].line.line}; correct the file and import it again"
                 )
                 if first
                 else "nothing was imported"

@@ -25,17 +25,17 @@ _COLUMNS = (
     "DRAINING",
 )
 _DRAIN_NOTES: Final = """\
-Controllers start no runs on the phones of the host until the verb undrain, also after a restart of
-the agent or of a controller. They take back a run that is prepared and has not acted yet; that
-attempt does not count. --wait lists the runs still in progress and exits when none is left. Ctrl-C
-ends the waiting, not the drain.
+Controllers start no runs on the phones of the host until you use the verb undrain, even after a
+restart of the agent or of a controller. They take back a run that is prepared but has not acted
+yet; that attempt does not count. --wait lists the runs that are still in progress, and exits when
+no run is left. Ctrl-C ends the waiting, but not the drain.
 
 example:
   phonefarm agents drain host-1 --reason "a new kernel" --wait
 """
 _A: Final = {"agent": "an agent", "gateway": "a gateway"}
 _INVITE_NOTES: Final = """\
-The token is for one host and works once. On that host:
+The token is for one host and works once. On that host, run:
   phonefarm-{role} join TOKEN
 
 examples:
@@ -49,7 +49,9 @@ def add(commands: Subparsers) -> None:
     verbs = add_verbs(
         commands, "agents", "list the agents, invite a host, drain or revoke an agent"
     )
-    add_list(verbs, "list", "list all agents, and when their certificates expire", _list)
+    add_list(
+        verbs, "list", ("list all agents, with the times at which their certificates expire"), _list
+    )
     add_invite(verbs, role="agent")
     drain = add_verb(
         verbs,
@@ -65,7 +67,7 @@ def add(commands: Subparsers) -> None:
     drain.add_argument(
         "--wait",
         action="store_true",
-        help="wait, and exit when no run is left on the phones of the host",
+        help="wait, and exit when no run is left on the host's phones",
     )
     undrain = add_verb(verbs, "undrain", "give a drained host work again", _undrain)
     undrain.add_argument(

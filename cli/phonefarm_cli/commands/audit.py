@@ -15,9 +15,8 @@ from phonefarm_cli.console.times import parse_time
 
 _COLUMNS: Final = ("WHEN", "WHO", "DID", "TO", "WHY")
 _NOTES: Final = """\
-List, newest first, what operators did, what controllers did with phones that fail, and which
-recovery steps agents took. `phonefarm processes timeline PROCESS` has the
-history of a process.
+List, newest first, what operators did, what controllers did with phones that failed, and which
+recovery steps agents took. `phonefarm processes timeline PROCESS` shows the history of a process.
 
 examples:
   phonefarm audit --since 24h
@@ -36,12 +35,12 @@ def add(commands: Subparsers) -> None:
     about.add_argument(
         "--about",
         metavar="ID",
-        help="only entries about this account, agent, group or key (its id)",
+        help="list only entries about the account, agent, group or key with this id",
     )
     audit.add_argument(
         "--since",
         metavar="TIME",
-        help="only entries from this time on: 2026-01-31T08:00Z, or 2h for two hours ago",
+        help="list only entries from this time on: 2026-01-31T08:00Z, or 2h for two hours ago",
     )
     audit.add_argument(
         "--limit", type=int, default=100, metavar="N", help="list at most N entries (100)"

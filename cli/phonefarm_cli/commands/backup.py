@@ -18,9 +18,10 @@ from phonefarm_cli.errors import CommandError, ExitCode
 
 _NOTES: Final = """\
 Save a consistent copy of the SQLite database while the farm works. FILE appears only when the copy
-is complete. A farm restored from FILE starts with all work paused, because FILE does not have what
-happened after the backup. A backup also needs the folders ca, evidence and profiles of the
-controller's --data; docs/operating.md says how to restore. Back up PostgreSQL with pg_dump.
+is complete. A farm that is restored from FILE starts with all work paused, because FILE does not
+contain what happened after the backup. A complete backup also needs the folders ca, evidence and
+profiles in the controller's --data folder; docs/operating.md explains how to restore a farm. Use
+pg_dump to back up PostgreSQL.
 
 example:
   phonefarm backup farm-monday.db --reason "before the upgrade"
@@ -33,7 +34,10 @@ def add(commands: Subparsers) -> None:
         commands, "backup", "save a copy of the controller's database", _backup, notes=_NOTES
     )
     backup.add_argument(
-        "file", type=Path, metavar="FILE", help="path of the new file, which must not exist yet"
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="path of the new file; no file with this name may exist",
     )
     backup.add_argument(
         "--reason",
@@ -49,12 +53,14 @@ async def _backup(options: argparse.Namespace, controller: ControllerClient) -> 
         with _made(place) as descriptor:
             head = await _receive(controller, options.reason, descriptor)
     except FileExistsError as error:
-        message = f"{place} exists, and the command does not replace it: give another name"
+        message = f"{place} already exists, and the command does not replace it: give another name"
         raise CommandError(message, ExitCode.MISUSED) from error
     except OSError as error:
         why = f"{error.filename or place} cannot be written: {error.strerror}"
         raise CommandError(why, ExitCode.MISUSED) from error
-    line = f"{place}: the database of {time_text(head.taken_at)}, {head.bytes} bytes, {head.sha256}"
+    line = (
+        f"{place}: the database as of {time_text(head.taken_at)}, {head.bytes} bytes, {head.sha256}"
+    )
     print_result(options, head, line)
 
 

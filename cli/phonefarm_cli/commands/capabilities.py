@@ -18,8 +18,8 @@ _SHOWN = 12
 
 _NOTES: Final = """\
 The farm accepts requests in mode unattended only for a capability that is live verified with the
-app profile in use. The verb verify verifies it; a change of the profile ends that.
---json also prints the JSON Schema of each capability's inputs.
+current app profile. Use the verb verify to verify a capability. When the profile changes, you must
+verify the capability again. --json also prints the JSON Schema of each capability's inputs.
 """
 
 
@@ -29,7 +29,7 @@ def add(commands: Subparsers) -> None:
     add_verb(
         verbs,
         "list",
-        "list all capabilities, and whether they are live verified",
+        "list all capabilities, and show whether they are live verified",
         _list,
         notes=_NOTES,
     )

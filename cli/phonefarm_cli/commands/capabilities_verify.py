@@ -26,12 +26,12 @@ EVIDENCE_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.25
 
 _NOTES: Final = """\
-The command really runs the capability on the phone, in mode manual, with inputs that change little
-unless --inputs gives others. When the run has completed and its last screen has arrived as
-evidence, the capability is live verified with the present version of the app profile, and the farm
-accepts unattended requests for it. A run on the dummy runtime verifies nothing.
+The command really runs the capability on the phone, in mode manual. Without --inputs it uses inputs
+that change little. When the run has completed and its last screen has arrived as evidence, the
+capability is live verified with the current version of the app profile, and the farm accepts
+unattended requests for it. A run on the dummy runtime does not verify a capability.
 
-exit code: 0 when it is verified, else 1 with the reason
+exit code: 0 if the capability is verified; 1 if not, and the command prints the reason
 
 examples:
   phonefarm capabilities verify keyword_warmup --phone SIM0001
@@ -45,12 +45,16 @@ def add(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs, "verify", "verify a capability by a real run on a phone", _verify, notes=_NOTES
     )
-    parser.add_argument("capability", metavar="NAME", help="a capability, see `capabilities list`")
+    parser.add_argument(
+        "capability",
+        metavar="NAME",
+        help="name of the capability; see `phonefarm capabilities list`",
+    )
     parser.add_argument("--phone", required=True, metavar="PHONE", help=PHONE_NAMES)
     parser.add_argument(
         "--account",
         metavar="ACCOUNT",
-        help="use this account; default: the only active account on the phone",
+        help="the account to use (default: the only active account on the phone)",
     )
     parser.add_argument(
         "--inputs",
@@ -69,7 +73,7 @@ async def _verify(options: argparse.Namespace, controller: ControllerClient) -> 
     say(f"{capability.name} will run on {phone.phone_id} ({phone.model or phone.serialno})")
     say(f"  for the account {account.account_id} of {account.app}")
     say(f"  what it does: {capability.description}")
-    say(f"  inputs: {inputs or 'the default ones, which change little'}")
+    say(f"  inputs: {inputs or 'the default inputs, which change little'}")
     _agree(options)
     wanted = verification_pb2.VerifyCapabilityRequest(
         capability=capability.name,
@@ -111,7 +115,7 @@ def _inputs(file: str | None) -> str:
     except (ValueError, RecursionError) as error:
         raise CommandError(f"{file} is not JSON: {error}", ExitCode.MISUSED) from error
     if not isinstance(given, dict):
-        raise CommandError(f"{file} must hold a JSON object: the inputs", ExitCode.MISUSED)
+        raise CommandError(f"{file} must contain a JSON object with the inputs", ExitCode.MISUSED)
     return json.dumps(given, ensure_ascii=False)
 
 
@@ -120,7 +124,7 @@ async def _capability(controller: ControllerClient, name: str) -> inspect_pb2.Ca
     if name not in known:
         raise CommandError(f"there is no capability {name}; known: {', '.join(known)}")
     if not known[name].can_be_verified:
-        raise CommandError(f"{name} never runs unattended, so it needs no verification")
+        raise CommandError(f"{name} never runs unattended, so you do not need to verify it")
     return known[name]
 
 
@@ -139,7 +143,7 @@ async def _account(
     remedy = (
         "name one with --account"
         if here
-        else (f"`phonefarm accounts put ACCOUNT --app APP --phone {phone.phone_id}` creates one")
+        else f"`phonefarm accounts put ACCOUNT --app APP --phone {phone.phone_id}` creates one"
     )
     raise CommandError(f"active accounts on {phone.phone_id}: {there}; {remedy}")
 

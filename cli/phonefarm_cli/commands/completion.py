@@ -10,14 +10,14 @@ from phonefarm_cli.errors import ExitCode
 
 _SHELLS: Final = ("bash", "zsh", "fish")
 _NOTES: Final = """\
-The shell then completes commands, verbs, options and the phones of a farm that runs here.
+The shell then completes commands, verbs, options, and the ids of the phones of a farm on this host.
 
-for one terminal:
+to use it in one terminal:
   eval "$(phonefarm completion bash)"
   eval "$(phonefarm completion zsh)"
   phonefarm completion fish | source
 
-for good:
+to install it permanently:
   phonefarm completion bash > ~/.local/share/bash-completion/completions/phonefarm
   phonefarm completion zsh > "${fpath[1]}/_phonefarm"
   phonefarm completion fish > ~/.config/fish/completions/phonefarm.fish

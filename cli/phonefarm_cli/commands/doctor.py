@@ -18,9 +18,10 @@ _WORDS: Final = {
     doctor_pb2.VERDICT_FAIL: "fail",
 }
 _NOTES: Final = """\
-The first line is the verdict: the farm is well, or how many things need you. The second line counts
-phones and hosts. Then each problem follows: warn (work continues) or fail (work has stopped), and
-after the arrow what helps. --all also prints each check that is ok.
+The first line says that the farm is well, or how many problems need your attention. The second line
+counts phones and hosts. Then the command prints each problem with its verdict, which is warn (work
+continues) or fail (work has stopped), and the remedy after an arrow. --all also prints each check
+that is ok.
 
 The exit code is 1 when a check fails, and 0 when the farm is well or there are only warnings. If
 the farm has several controllers, run the command for each: --grpc names the controller. On a phone
@@ -50,8 +51,8 @@ async def _doctor(options: argparse.Namespace, controller: ControllerClient) -> 
         answer = await controller.call(controller.doctor.Examine, doctor_pb2.ExamineRequest())
     except UnreachableError as error:
         remedy = (
-            "start the controller; if it runs already, look for alarm.raised in its "
-            "log: its event loop may be stuck"
+            "start the controller; if it is already running, look for alarm.raised in its log, "
+            "because its event loop may be stuck"
         )
         away = {"check": "controller", "text": str(error), "remedy": remedy}
         finding = doctor_pb2.Finding(verdict=doctor_pb2.VERDICT_FAIL, **away)
@@ -105,7 +106,11 @@ def _show(answer: doctor_pb2.Examination, *, whole: bool) -> None:
 def _verdict(problems: int) -> str:
     if not problems:
         return "the farm is well"
-    return "1 thing needs you" if problems == 1 else f"{problems} things need you"
+    return (
+        "1 problem needs your attention"
+        if problems == 1
+        else f"{problems} problems need your attention"
+    )
 
 
 def _problems(found: Sequence[doctor_pb2.Finding]) -> list[doctor_pb2.Finding]:

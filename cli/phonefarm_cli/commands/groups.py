@@ -28,14 +28,14 @@ _KINDS = {fleet_pb2.GROUP_KIND_PHONE: "phone", fleet_pb2.GROUP_KIND_ACCOUNT: "ac
 _SHOWN = 6
 
 _NOTES: Final = """\
-The target of a request can name a group. With {"routing": "group", "phone_group": "shelf-1"} every
-phone that is in the group at that time gets the work; with {"routing": "queue", "phone_group":
-"shelf-1"} any one of these phones gets it.
+The target of a request can name a group. With {"routing": "group", "phone_group": "shelf-1"}, every
+phone that is in the group when the farm accepts the request gets the work. With {"routing":
+"queue", "phone_group": "shelf-1"}, any one of these phones gets the work.
 
 examples:
   phonefarm groups put shelf-1 --phones SIM0001 SIM0002
   phonefarm groups put launch --accounts acc-1 acc-2 acc-3
-  phonefarm groups put shelf-1 --phones            without members it is no group any more
+  phonefarm groups put shelf-1 --phones            a group without members no longer exists
 """
 
 
@@ -43,12 +43,13 @@ _CLEAN_UP_NOTES: Final = """\
 After each run the agent cleans the phone and checks the result. A phone that is not clean becomes
 dirty and gets no work. By default the agent takes all of these steps:
 
-  stop_apps     stop the app that the run drove, and check that it has stopped
-  remove_added  remove what the run added where apps can see it, and check that it is gone
-  home          press home, and check that the home screen is in front
+  stop_apps     stop the app that the run used, and check that it has stopped
+  remove_added  remove the files that the run added where apps can see them, and check the result
+  home          press home, and check that the phone shows the home screen
 
-The agent always removes the run's own folder. A phone in several groups gets every step that at
-least one of them names. A change applies to runs that are claimed after it.
+The agent always removes the run's own folder. If a phone is in several groups, the agent takes
+every step that at least one of the groups sets. A change applies to runs that are claimed after the
+change.
 
 examples:
   phonefarm groups clean-up shelf-1 --steps remove_added home --reason "the app is slow to start"
@@ -59,7 +60,7 @@ examples:
 def add(commands: Subparsers) -> None:
     """Add `phonefarm groups` and its verbs."""
     verbs = add_verbs(
-        commands, "groups", "list and set groups of phones or accounts, which requests can name"
+        commands, "groups", "list and change groups of phones or accounts, which requests can name"
     )
     add_list(verbs, "list", "list all groups and their members", _list)
     put = add_verb(verbs, "put", "create a group or replace its members", _put, notes=_NOTES)
@@ -85,7 +86,10 @@ def add(commands: Subparsers) -> None:
         nargs="*",
         choices=_STEPS,
         metavar="STEP",
-        help=f"the steps to take, from {', '.join(_STEPS)}; without a STEP, none of them",
+        help=(
+            f"the steps to take: any of {', '.join(_STEPS)}; without a STEP, the agent takes none "
+            "of them"
+        ),
     )
     wanted.add_argument(
         "--default",
@@ -104,7 +108,7 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> Li
             for g in answer.groups
         ],
         records=[message_dict(group) for group in answer.groups],
-        empty="no group yet: `phonefarm groups put NAME --phones PHONE` makes one",
+        empty="no groups yet: `phonefarm groups put NAME --phones PHONE` creates one",
     )
 
 
@@ -144,7 +148,7 @@ async def _set_clean_up(options: argparse.Namespace, controller: ControllerClien
     told = (
         _clean_up(group)
         if group.HasField("clean_up")
-        else "the steps that the other groups of its phones name"
+        else "the steps that the other groups of its phones set"
     )
     line = f"{group.name}: clean-up is {told}, from the next claim on"
     print_result(options, group, line)

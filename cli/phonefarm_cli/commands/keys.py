@@ -20,18 +20,20 @@ SCOPES: Final = {
     "read": "read processes, phones, accounts and evidence",
     "watch": "see the screens of phones",
     "cancel": "cancel work",
-    "operate": "change phones and accounts, verify, replay callbacks; includes read and watch",
+    "operate": (
+        "change phones and accounts, verify capabilities, replay callbacks; includes read and watch"
+    ),
     "admin": "create and revoke keys; includes all other scopes",
 }
 _ABOUT: Final = """\
-the API keys: create one for each caller, with only the scopes it needs"""
+manage manage the API keys: create one for each caller, with only the scopes that the caller needs"""
 _CREATE_NOTES: Final = """\
 scopes:
 {scopes}
 
-The command shows a key once, when it creates the key; the farm stores only the SHA-256. If a key is
-lost, create another. The farm's own secret (INGEST_SECRET, or api_key in up.json) has every scope;
-give it to nobody.
+The command shows a key only once, when it creates the key; the farm stores only the SHA-256 of the
+key. If you lose a key, create another one. The farm's own secret (INGEST_SECRET, or api_key in
+up.json) has every scope; do not give it to anybody.
 
 examples:
   phonefarm keys create crm --scope submit --scope read --scope cancel
@@ -55,19 +57,19 @@ def add(commands: Subparsers) -> None:
         action="append",
         required=True,
         choices=list(SCOPES),
-        help="a scope of the key; repeatable",
+        help="a scope that the key gets; repeatable",
     )
     create.add_argument(
         "--expires",
         type=lifetime,
         metavar="DURATION",
-        help="how long the key is valid: 12h, 90d, 8w (until you revoke it)",
+        help="how long the key is valid, e.g. 12h, 90d or 8w (default: until you revoke it)",
     )
     add_list(verbs, "list", "list all keys, without their secrets", _list)
     revoke = add_verb(
-        verbs, "revoke", "revoke a key for good, at once, on every controller", _revoke
+        verbs, "revoke", "revoke a key permanently, at once, on every controller", _revoke
     )
-    revoke.add_argument("name", metavar="NAME", help="name of the key, see `phonefarm keys list`")
+    revoke.add_argument("name", metavar="NAME", help="name of the key; see `phonefarm keys list`")
 
 
 async def _create(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -93,7 +95,7 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> Li
         columns=_COLUMNS,
         rows=[_row(key) for key in keys],
         records=[message_dict(key) for key in keys],
-        empty="no key yet; `phonefarm keys create NAME --scope SCOPE` creates one",
+        empty="no keys yet; `phonefarm keys create NAME --scope SCOPE` creates one",
         optional=("BY", "CREATED"),
     )
 

@@ -20,14 +20,15 @@ _SCOPES: Final = {
 }
 _NAMES: Final = {scope: word for word, scope in _SCOPES.items()}
 _NOTES: Final = """\
-The farm still accepts work, but starts no run in the scope until the command resume. Runs in
-progress continue to their end. With --stop they end between two actions, or by force after 30 s;
-their items go back to the queue, and the attempt does not count. A post that had begun and may have
-been made ends with outcome_unknown. Without a scope the command lists the pauses.
+The farm still accepts work, but starts no runs in the scope until you use the command resume. Runs
+in progress continue to their end. With --stop, the farm stops them between two actions, or by force
+after 30 s; their items go back to the queue, and the attempt does not count. If a run was posting
+and may already have posted, its item ends with outcome_unknown. Without a scope, the command lists
+the pauses.
 
-Deadlines that callers gave keep running: an item that passes its deadline ends with
-deadline_passed. The command prints how many come within 24 h. The farm's own limit of waiting
-(phonefarm-controller --max-wait) stands still for what the pause holds back.
+A pause does not move the deadlines that callers gave: an item that passes its deadline ends with
+deadline_passed. The command prints how many such deadlines come within 24 h. The farm's own limit
+on waiting (phonefarm-controller --max-wait) does not run for work that the pause holds back.
 
 examples:
   phonefarm pause --all --reason "the network is being moved"
@@ -43,7 +44,7 @@ def add(commands: Subparsers) -> None:
     pause = add_verb(
         commands,
         "pause",
-        "stop starting runs, for all work or for a part of it",
+        "start no new runs, for all work or for a part of it",
         _pause,
         notes=_NOTES,
     )
@@ -58,7 +59,7 @@ def add(commands: Subparsers) -> None:
         action="store_true",
         help="also stop the runs in progress and put their items back into the queue",
     )
-    resume = add_verb(commands, "resume", "end one pause; other pauses stay", _resume)
+    resume = add_verb(commands, "resume", "end one pause; other pauses remain", _resume)
     _add_scope(resume, required=True)
     add_reason(resume, required=False)
 
@@ -100,7 +101,7 @@ async def _pause(options: argparse.Namespace, controller: ControllerClient) -> N
 def _cost(pause: fleet_pb2.PauseState) -> str:
     """Return what the pause means for what waits in it."""
     waits = "1 item waits" if pause.waiting == 1 else f"{pause.waiting} items wait"
-    limit = "the farm's own limit of waiting stands still until the resume"
+    limit = "the farm's own limit on waiting does not run until you resume the work"
     if not pause.deadlines_soon:
         return f"{waits}, none with a caller's deadline within 24 h; {limit}"
     first = time_text(pause.first_deadline_at)

@@ -21,11 +21,11 @@ examples:
   phonefarm phones admit --host host-1 --reason "the new kernel runs"
 """
 _RELEASE_NOTES: Final = """\
-Use this command for a run that does not end; cancel its process first. --epoch names the
-run: if another run holds the phone by then, the command changes nothing. The agent stops the
-run; its item is treated as after a failure of the host. The phone is free when its agent reports it
-clean. If the agent does not answer for 90 s, the phone becomes dirty and waits for the
-verb return.
+Use this command for a run that does not end; first try to cancel its process. --epoch identifies
+the run: if another run holds the phone by then, the command changes nothing. The agent stops the
+run, and the farm treats its item as if the host had failed. The phone is free when its agent
+reports that it is clean. If the agent does not answer for 90 s, the phone becomes dirty and stays
+dirty until you use the verb return.
 
 example:
   phonefarm phones release SIM0001 --epoch 7 --reason "the run hangs"
@@ -92,7 +92,10 @@ def add(commands: Subparsers) -> None:
     add_reason(release)
     phones_hold.add(verbs)
     give_back = add_verb(
-        verbs, "return", "end the quarantine of phones that somebody has checked", _return
+        verbs,
+        "return",
+        "end the quarantine or dirty state of phones that somebody has checked",
+        _return,
     )
     add_phone_selection(give_back)
     add_reason(give_back, about="what you found and did; the audit records it")
@@ -183,6 +186,6 @@ async def _release(options: argparse.Namespace, controller: ControllerClient) ->
     print_result(
         options,
         after,
-        f"{after.phone_id}: taken from the process {after.process_id}, whose run is "
-        "being stopped; the phone is free when its agent reports it clean",
+        f"{after.phone_id}: taken from the process {after.process_id}, whose run is being "
+        "stopped; the phone is free when its agent reports that it is clean",
     )

@@ -17,12 +17,12 @@ from phonefarm_cli.terminal import note_stderr
 POLL_SECONDS: Final = 0.3
 _WAITING: Final = frozenset({"QUEUED", "SCHEDULED", "CLAIMED"})
 _NOTES: Final = """\
-While the hold lasts, only you drive the phone. The hold begins when the current run on the phone
-ends, before all other work, even while work is paused. You can also hold a phone in quarantine or
-maintenance, if its agent finds it fit. The command prints the address of an adb server for this
-phone alone, on the loopback of the phone's host. Shell, install, push and pull work; reboot, root,
-tcpip and forward do not. When the hold ends, the agent closes its connections and cleans the phone
-as after a run.
+During the hold, only you drive the phone. The hold begins when the current run on the phone ends,
+before all other work, even while work is paused. You can also hold a phone that is in quarantine or
+maintenance, if its agent finds it fit. The command prints the address of an adb server that serves
+only this phone, on the loopback interface of the phone's host. Shell, install, push and pull work;
+reboot, root, tcpip and forward do not. When the hold ends, the agent closes the adb connections and
+cleans the phone as it does after a run.
 
 examples:
   phonefarm phones hold SIM0001 --for 30m --reason "the app looks odd"
@@ -42,14 +42,14 @@ def add(verbs: Subparsers) -> None:
         type=duration,
         default=1800,
         metavar="DURATION",
-        help="how long you hold the phone: up to 3h (30m)",
+        help="how long you want to hold the phone: up to 3h (30m)",
     )
     hold.add_argument(
         "--wait",
         type=duration,
         default=600,
         metavar="DURATION",
-        help="how long to wait until the phone is free (10m)",
+        help="how long to wait for the phone to become free (10m)",
     )
     add_reason(hold)
     unhold = add_verb(verbs, "unhold", "end a phone's hold at once", _unhold)
@@ -67,7 +67,7 @@ async def _hold(options: argparse.Namespace, controller: ControllerClient) -> No
     )
     hold = await controller.call(controller.operator.HoldPhone, request)
     if phone.process_id:
-        note_stderr(f"{phone.phone_id}: waiting for the process {phone.process_id} on it")
+        note_stderr(f"{phone.phone_id}: waiting for the process {phone.process_id} on this phone")
     try:
         while hold.state in _WAITING:
             await asyncio.sleep(POLL_SECONDS)

@@ -23,9 +23,9 @@ _OPTIONAL: Final = ("MODEL", "ADB", "AXES", "SERIAL", "ACCOUNT", "EPOCH", "SINCE
 _FREE: Final = "free"
 _BUSY: Final = "busy"
 _NOTES: Final = """\
-STATE is free, busy, or the first reason why the phone gets no work; WHY NOT has every reason with
-its detail. AXES are transport, readiness and health. A terminal that is too narrow leaves columns
-out; other programs get all of them, separated by tabs.
+STATE is free, busy, or the first reason why the phone gets no work. WHY NOT lists every reason with
+its details. AXES are transport, readiness and health. If the terminal is too narrow, the command
+omits columns. In a pipe or a file it prints all columns, separated by tabs.
 
 examples:
   phonefarm phones list --host host-1 --not-offered
@@ -36,17 +36,20 @@ examples:
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm phones list`."""
-    about = "list the phones, and why they get no work"
+    about = "list the phones, with the reasons why they get no work"
     listing = add_list(verbs, "list", about, list_phones, notes=_NOTES)
-    listing.add_argument("--host", metavar="AGENT", help="list only phones of this host")
-    listing.add_argument("--group", metavar="NAME", help="list only phones of this group")
-    listing.add_argument("--account", metavar="ACCOUNT", help="list only phones of this account")
+    listing.add_argument("--host", metavar="AGENT", help="list only phones on this host")
+    listing.add_argument("--group", metavar="NAME", help="list only phones in this group")
+    listing.add_argument("--account", metavar="ACCOUNT", help="list only the phone of this account")
     listing.add_argument(
         "--state",
         action="append",
         default=[],
         metavar="WORD",
-        help="list only phones with this word as state or reason: free, busy, ...; repeatable",
+        help=(
+            "list only phones that have this word as their state or as a reason: free, busy, ...; "
+            "repeatable"
+        ),
     )
     listing.add_argument(
         "--not-offered", action="store_true", help="list only phones that get no new work"

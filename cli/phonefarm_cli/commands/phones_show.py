@@ -16,15 +16,16 @@ from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import echo, warn
 
 _NOTES: Final = """\
-Print why the phone is or is not offered, with remedies; its transport and readiness (from its
-agent), its health and lease (from the controller) and its intent (from operators); the stages of
-readiness; its failures; the incidents of its host; its recovery steps; and the audit.
-docs/operating.md, "Phones", says what the controller does with a phone that fails.
+Print why the phone is or is not offered, with remedies. Also print its transport and readiness
+(which its agent reports), its health and lease (which the controller sets) and its intent (which
+operators set), the stages of its readiness, its failures, the incidents of its host, its recovery
+steps and its audit. docs/operating.md, "Phones", explains what the controller does with a phone
+that fails.
 """
 _NEEDS_HANDS_NOTES: Final = """\
-List what only a person can do: allow debugging on a screen, replace a cable, charge a battery,
-check a phone that is dirty or has failed too often. The list names an unidentified device by its
-adb serial.
+List the tasks that only a person can do: allow debugging on a phone's screen, replace a cable,
+charge a battery, check a phone that is dirty or has failed too often. For an unidentified device,
+the list shows its adb serial.
 """
 _AXES: Final = ("AXIS", "STATE", "SINCE", "BY", "WHY")
 _STAGES: Final = ("STAGE", "STATE", "SECONDS", "LIMIT", "LAST ERROR")
@@ -42,7 +43,7 @@ def add(verbs: Subparsers) -> None:
     show = add_verb(
         verbs,
         "show",
-        "show one phone: its state, and why it is or is not offered",
+        "show the state of one phone, and why it is or is not offered",
         _show,
         notes=_NOTES,
     )
@@ -50,7 +51,7 @@ def add(verbs: Subparsers) -> None:
     add_list(
         verbs,
         "needs-hands",
-        "list what a person must do, and where",
+        "list what a person must do, and at which phones",
         _list_needs_hands,
         notes=_NEEDS_HANDS_NOTES,
     )
@@ -110,7 +111,7 @@ def _head(details: fleet_pb2.PhoneDetails) -> list[str]:
     )
     lines = [
         f"phone     {phone.phone_id} ({phone.serialno}), {made}",
-        f"host      {phone.agent_id}, {heard}{withheld}; adb calls it {phone.adb_serial}",
+        f"host      {phone.agent_id}, {heard}{withheld}; its adb serial is {phone.adb_serial}",
         f"offered   {'yes' if phone.offered else 'no'}",
     ]
     if details.looked_at.ByteSize():

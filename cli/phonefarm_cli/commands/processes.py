@@ -43,8 +43,8 @@ _STRATEGIES = {
 _LARGEST_PAGE: Final = 500
 
 _LIST_NOTES: Final = """\
-A process must match every filter. TIME is a date and time
-such as 2026-01-31T08:00Z, or an age such as 30m, 2h or 7d.
+The list contains only processes that match every filter. TIME is a date and time such as
+2026-01-31T08:00Z, or an age such as 30m, 2h or 7d.
 
 examples:
   phonefarm processes list --status failed_terminal --since 24h
@@ -65,7 +65,10 @@ def add(commands: Subparsers) -> None:
     processes_evidence.add(verbs)
     processes_rerun.add(verbs)
     cancel = add_verb(
-        verbs, "cancel", "cancel a process; the command does not wait for its end", _cancel
+        verbs,
+        "cancel",
+        "cancel a process; the command does not wait until the process has ended",
+        _cancel,
     )
     add_process(cancel)
     add_reason(cancel)
@@ -73,15 +76,15 @@ def add(commands: Subparsers) -> None:
         "--strategy",
         choices=list(_STRATEGIES),
         default="soft_then_force",
-        help="soft: the run stops between actions; hard: its container ends now; "
-        "soft_then_force: soft, then hard after --force-after (%(default)s)",
+        help="soft: the run stops between two actions; hard: the farm kills the run's container "
+        "at once; soft_then_force: soft, then hard after --force-after (%(default)s)",
     )
     cancel.add_argument(
         "--force-after",
         type=int,
         default=10,
         metavar="SECONDS",
-        help="time between soft and hard (10)",
+        help="time in seconds between soft and hard (10)",
     )
 
 
@@ -110,12 +113,25 @@ def _add_list(verbs: Subparsers) -> None:
         metavar="TYPE",
         help="list only this value; repeatable",
     )
-    listing.add_argument("--system", default="", metavar="NAME", help="requested by this system")
+    listing.add_argument(
+        "--system",
+        default="",
+        metavar="NAME",
+        help="list only processes that this system requested",
+    )
     listing.add_argument("--request", default="", metavar="ID", help="with this request id")
-    listing.add_argument("--account", default="", metavar="ACCOUNT", help="for this account")
-    listing.add_argument("--phone", default="", metavar="PHONE", help="on this phone")
-    listing.add_argument("--since", metavar="TIME", help="created at this time or later")
-    listing.add_argument("--until", metavar="TIME", help="created before this time")
+    listing.add_argument(
+        "--account", default="", metavar="ACCOUNT", help="list only processes for this account"
+    )
+    listing.add_argument(
+        "--phone", default="", metavar="PHONE", help="list only processes on this phone"
+    )
+    listing.add_argument(
+        "--since", metavar="TIME", help="list only processes created at this time or later"
+    )
+    listing.add_argument(
+        "--until", metavar="TIME", help="list only processes created before this time"
+    )
 
 
 async def _list(options: argparse.Namespace, controller: ControllerClient) -> Listing:

@@ -23,10 +23,10 @@ _COLUMNS = (
 _LOG = ("SEQUENCE", "ATTEMPT", "ENDED", "OUTCOME", "HTTP", "GATEWAY", "ERROR")
 
 _NOTES: Final = """\
-In the state dead, the farm gave the callback up after 24 hours of attempts. In the state stopped,
-the receiver answered 410 and gets no more callbacks. A replay sends callbacks again, in order and
-with the same sequence and id, for up to 24 hours. A receiver may get a callback twice, with the
-same webhook-id.
+The state dead means that the farm gave up after 24 hours of attempts. The state stopped means that
+the receiver answered 410 and gets no more callbacks of the process. A replay sends callbacks again,
+in their order and with the same sequence and id, for up to 24 hours. A receiver may get a callback
+twice, with the same webhook-id.
 
 examples:
   phonefarm processes deliveries PROCESS
@@ -49,7 +49,10 @@ def add(verbs: Subparsers) -> None:
         action="append",
         default=[],
         metavar="N",
-        help="send the callback with this number; repeatable (all that were not delivered)",
+        help=(
+            "send the callback with this sequence; repeatable (default: all that were not "
+            "delivered)"
+        ),
     )
 
 
@@ -61,7 +64,7 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         return
     for url in sorted({line.url for line in found}):
         echo(f"to {url}")
-    empty = "no callbacks: the request names no URL, or no callback is due yet"
+    empty = "no callbacks: the request has no callback URL, or no callback is due yet"
     rows = [_row(line) for line in found]
     print_table(_COLUMNS, rows, empty=empty, optional=("EMITTED", "ATTEMPTS"))
     log = [_log_row(line, attempt) for line in found for attempt in line.log]

@@ -21,7 +21,7 @@ from phonefarm_cli.terminal import echo, note_stderr
 COLUMNS = ("RUN", "ATTEMPT", "NAME", "KIND", "ACTION", "BYTES", "RECEIVED")
 
 _NOTES: Final = """\
---save writes DIR/RUN/NAME for each file, checks its SHA-256 first, and never replaces a file.
+--save checks the SHA-256 of each file, then writes it to DIR/RUN/NAME, and never replaces a file.
 
 examples:
   phonefarm processes evidence PROCESS
@@ -35,7 +35,9 @@ def add(verbs: Subparsers) -> None:
         verbs, "evidence", "list the evidence of a process, or save it", _evidence, notes=_NOTES
     )
     add_process(parser)
-    parser.add_argument("--save", type=Path, metavar="DIR", help="save all files below DIR")
+    parser.add_argument(
+        "--save", type=Path, metavar="DIR", help="save all files in folders below DIR"
+    )
 
 
 def evidence_row(line: inspect_pb2.EvidenceLine) -> list[Cell]:
@@ -74,18 +76,21 @@ async def _evidence(options: argparse.Namespace, controller: ControllerClient) -
     for run in found.runs:
         if not run.complete:
             note_stderr(
-                f"run {run.run_id} (attempt {run.attempt}) is incomplete: no manifest (yet)"
+                f"run {run.run_id} (attempt {run.attempt}) is incomplete: its manifest has not "
+                "arrived (yet)"
             )
     if options.save is not None:
         show = note_stderr if options.json else echo
-        show(f"{counted(len(there), 'file')} saved in {options.save}; every SHA-256 is right")
+        show(f"{counted(len(there), 'file')} saved in {options.save}; every SHA-256 is correct")
 
 
 def _place(folder: Path, line: inspect_pb2.EvidenceLine) -> Path:
     """Return the path of the file; CommandError for a name that would leave the folder."""
     for part in (line.run_id, line.name):
         if not part or part.startswith(".") or "/" in part or not part.isprintable():
-            raise CommandError(f"the controller names a file {part!r}, which cannot be saved")
+            raise CommandError(
+                f"the controller sent the file name {part!r}, under which nothing can be saved"
+            )
     return folder / line.run_id / line.name
 
 

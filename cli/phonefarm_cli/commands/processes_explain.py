@@ -16,10 +16,10 @@ _ITEMS = ("ITEM", "STATE", "FROM", "UNTIL", "AHEAD", "WHY NOT")
 _PHONES = ("ITEM", "PHONE", "WHY NOT", "DETAIL")
 _SHOWN = 8
 _NOTES = """\
-UNTIL is the latest moment for the first action; an item that waits longer ends. "caller" means that
-the request gave this deadline, "farm" that the farm set it: so long the controller lets work wait
-(--max-wait, 24 h). The time that a pause holds an item back does not count for the farm's limit:
-the end of the pause moves it.
+UNTIL is the latest time at which the first action may begin; an item that waits longer ends.
+"caller" means that the request contains this deadline. "farm" means that it is the farm's own limit
+on waiting (phonefarm-controller --max-wait, by default 24 h). Time during which a pause holds an
+item back does not count towards the farm's limit; when the pause ends, the limit moves.
 """
 
 
@@ -28,7 +28,7 @@ def add(verbs: Subparsers) -> None:
     explain = add_verb(
         verbs,
         "explain",
-        "explain why a process waits, and what would unblock it",
+        "explain why a process waits, and how to unblock it",
         _explain,
         notes=_NOTES,
     )

@@ -30,15 +30,15 @@ def add(verbs: Subparsers) -> None:
     )
     add_process(rerun)
     rerun.add_argument(
-        "--failed-only", action="store_true", help="repeat only the items that did not complete"
+        "--failed-only", action="store_true", help="repeat only the items that were not completed"
     )
     rerun.add_argument(
         "--yes-it-was-not-posted",
         dest="not_posted",
         action="store_true",
         help=(
-            "confirm that the posts with outcome_unknown were not made: you have checked "
-            "the account"
+            "confirm that you have checked the account, and that the posts with outcome_unknown "
+            "are not there"
         ),
     )
     add_reason(rerun)
@@ -54,7 +54,7 @@ async def _rerun(options: argparse.Namespace, controller: ControllerClient) -> N
     made = await controller.call(
         controller.operator.RerunProcess, request, seconds=LONG_CALL_SECONDS
     )
-    was = "was rerun already, as" if made.already else "is rerun as"
+    was = "was already rerun as" if made.already else "is rerun as"
     as_request = f", request {made.request_id}" if made.request_id else ""
     items = "1 item" if made.items == 1 else f"{made.items} items"
     line = f"{options.process} {was} {made.process_id}{as_request}: {items}"

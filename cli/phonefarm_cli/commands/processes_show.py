@@ -31,16 +31,17 @@ _MOST_ITEMS: Final = 20
 _WEIGHT: Final = {"DEAD_LETTER": 0, "RETRYABLE": 1, "EXECUTING": 2, "CLAIMED": 3, "CANCELLED": 4}
 
 _NOTES: Final = """\
---json prints the record of GET /processes/PROCESS, with other names for linked ids. Other verbs
-show more: `timeline` shows every transition, `explain` why the process waits, `deliveries` its
-callbacks, `evidence` the files of its runs, and `watch` shows the process live.
+--json prints the record that GET /processes/PROCESS returns, with other names for linked ids. Other
+verbs show more: `timeline` shows every transition, `explain` shows why the process waits,
+`deliveries` shows its callbacks, `evidence` shows the files of its runs, and `watch` shows the
+process live.
 """
 
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes show`."""
     show = add_verb(
-        verbs, "show", "show one process: state, items, attempts, error", _show, notes=_NOTES
+        verbs, "show", "show one process: its state, items, attempts and error", _show, notes=_NOTES
     )
     add_process(show)
 
@@ -69,7 +70,8 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
         print_table(_ATTEMPTS, attempts, empty="", optional=("AGENT", "ACCOUNT", "CLAIMED"))
     if len(items) > _MOST_ITEMS:
         note_stderr(
-            f"the list shows the attempts of {_MOST_ITEMS} items only; the timeline has the others"
+            f"the list shows the attempts of only {_MOST_ITEMS} items; the timeline shows the "
+            "others"
         )
 
 

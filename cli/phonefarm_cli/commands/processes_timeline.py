@@ -19,7 +19,10 @@ _SHOWN = 8
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes timeline`."""
     timeline = add_verb(
-        verbs, "timeline", "show every transition of a process: when, by whom and why", _timeline
+        verbs,
+        "timeline",
+        "show every transition of a process, with its time, actor and reason",
+        _timeline,
     )
     add_process(timeline)
 
@@ -46,6 +49,6 @@ async def _timeline(options: argparse.Namespace, controller: ControllerClient) -
         print_json(message_dict(told))
         return
     if told.truncated:
-        note_stderr("older transitions are left out")
+        note_stderr("older transitions are not shown")
     rows = [step_row(step) for step in told.transitions]
     print_table(_STEPS, rows, empty="nothing happened", optional=_OPTIONAL)

@@ -18,9 +18,10 @@ CODES: Final = {
 }
 
 _NOTES: Final = """\
-The command exits when the process has ended: with 0 if it completed, 1 if it failed, 3 if it was
-cancelled. Ctrl-C ends the command, not the process. The command survives a restart of the
-controller. --json prints one event per line: number, emitted_at, process, transitions.
+The command exits when the process has ended, with 0 if the process was completed, 1 if it failed,
+and 3 if it was cancelled. Ctrl-C ends the command, but not the process. The command continues after
+a restart of the controller. --json prints one event per line, with number, emitted_at, process and
+transitions.
 """
 
 

@@ -14,7 +14,9 @@ _COLUMNS = ("PROFILE", "VERSION", "LIVE VERIFIED FOR")
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm profiles` and its verbs."""
-    verbs = add_verbs(commands, "profiles", "list the app profiles, and check a profile on a phone")
+    verbs = add_verbs(
+        commands, "profiles", "list the app profiles, and check an app profile on a phone"
+    )
     add_list(verbs, "list", "list the farm's app profiles and their versions", _list)
     profiles_check.add(verbs)
 

@@ -23,14 +23,14 @@ from phonefarm_cli.terminal import echo, note_stderr, print_error
 _FOUND: Final = ("SCREEN", "SELECTOR", "FOUND", "TEXT", "WHERE", "ALTERNATIVE")
 _NOTES: Final = """\
 Start a real run that opens the app on the phone, visits every screen that taps lead to, and looks
-for each selector of these screens. The run types, saves and posts nothing. The command lists, but
-does not check, screens that only an action leads to, such as the results of a search. Views that
-the app shows only at times, such as the first post of an account, must be on the screen during the
-check.
-Where a selector has several alternatives, the last column says which one the run used, and which
-others match as well.
+for each selector on these screens. The run does not type, save or post anything. The command lists,
+but does not check, screens that only an action leads to, such as the results of a search. Views
+that the app shows only sometimes, such as the first post of an account, must be on the screen
+during the check.
+If a selector has several alternatives, the last column shows which one the run used, and which
+others also match.
 
-exit code: 0 when everything that was tried was found, else 1
+exit code: 0 if the run found everything that it looked for, otherwise 1
 
 examples:
   phonefarm profiles check ./newapp.toml --phone SIM0001
@@ -43,11 +43,11 @@ Screens = list[dict[str, Any]]
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm profiles check`."""
-    check = add_verb(verbs, "check", "check a profile on a phone", _check, notes=_NOTES)
-    check.add_argument("file", metavar="FILE", help="the profile, a .toml file")
+    check = add_verb(verbs, "check", "check an app profile on a phone", _check, notes=_NOTES)
+    check.add_argument("file", metavar="FILE", help="the app profile, a .toml file")
     check.add_argument("--phone", required=True, metavar="PHONE", help=PHONE_NAMES)
     check.add_argument(
-        "--account", default="", metavar="ACCOUNT", help="the account that is logged in"
+        "--account", default="", metavar="ACCOUNT", help="the account that is logged in to the app"
     )
 
 

@@ -13,7 +13,7 @@ from phonefarm_cli.terminal import echo
 from phonefarm_cli.up_file import UpFile, read_up_file
 
 _FAULTS = """\
-faults (`phonefarm-simulator --help` explains them, and their settings):
+faults (`phonefarm-simulator --help` explains them and their settings):
   offline unauthorized unplug recovery slow shell_hangs storage_full battery_low battery_hot
   service_gone screen_locked reboot boot_stuck duplicate_serial drop_mid_command logged_out
   consent_dialog
@@ -30,8 +30,10 @@ def add(commands: Subparsers) -> None:
     """Add `phonefarm sim` and its verbs."""
     sim = commands.add_parser(
         "sim",
-        help="show simulated phones, and make them fail",
-        description="Show the state of a simulated phone of a farm on this host, or make it fail.",
+        help="show the state of simulated phones, and make them fail",
+        description=(
+            "Show the state of a simulated phone in a farm on this host, or make the phone fail."
+        ),
     )
     verbs = sim.add_subparsers(dest="verb", required=True, metavar="VERB")
     state = _verb(verbs, "state", "print the state of a phone as JSON")
@@ -42,7 +44,7 @@ def add(commands: Subparsers) -> None:
         "settings",
         nargs="*",
         metavar="key=value",
-        help="settings of the fault, e.g. milliseconds=500",
+        help="settings for the fault, e.g. milliseconds=500",
     )
     fault.add_argument(
         "--clear", action="store_true", help="clear the fault; without FAULT, clear all faults"

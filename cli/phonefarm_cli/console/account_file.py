@@ -40,7 +40,11 @@ def file_format(path: str, form: str | None) -> str:
     if found not in {"csv", "json"}:
         raise InputFileError(
             InputProblem(
-                line=0, text=f"{path} ends in neither .csv nor .json: give --format csv or json"
+                line=0,
+                text=(
+                    f"the name {path} does not end in .csv or .json: give --format csv or "
+                    "--format json"
+                ),
             )
         )
     return found
@@ -84,7 +88,8 @@ def _csv_rows(text: str) -> Iterator[_Row | InputProblem]:
                 names = _header(cells, here)
             elif len(cells) != len(names):
                 yield InputProblem(
-                    line=here, text=f"has {len(cells)} values, but the header {len(names)} columns"
+                    line=here,
+                    text=f"has {len(cells)} values, but the header has {len(names)} columns",
                 )
             else:
                 yield here, dict(zip(names, (cell.strip() for cell in cells), strict=True))
@@ -105,9 +110,11 @@ def _header(cells: list[str], line: int) -> list[str]:
         if name not in COLUMNS
     ]
     wrong += [f"the column {name} is missing" for name in _NEEDED if name not in names]
-    wrong += [f"the column {name} is there twice" for name in COLUMNS if names.count(name) > 1]
+    wrong += [f"the column {name} occurs twice" for name in COLUMNS if names.count(name) > 1]
     if wrong:
-        remedy = f"the header must name columns of {', '.join(COLUMNS)}, separated by commas"
+        remedy = (
+            f"the header may contain only these columns, separated by commas: {', '.join(COLUMNS)}"
+        )
         raise InputFileError(InputProblem(line=line, text=f"{'; '.join(wrong)}: {remedy}"))
     return names
 
@@ -138,7 +145,7 @@ def _json_rows(text: str) -> Iterator[_Row | InputProblem]:
         else:
             names = [_column(name) for name, _ in pairs]
             for name in sorted({name for name in names if names.count(name) > 1}):
-                yield InputProblem(line=line, text=f"{name} is there twice")
+                yield InputProblem(line=line, text=f"{name} occurs twice")
             yield line, dict(zip(names, (value for _, value in pairs), strict=True))
         _, at = decoder.raw_decode(text, begins)
         line += text.count("\n", begins, at)
@@ -148,7 +155,7 @@ _GAP = re.compile(r"[\s,]*")
 
 
 def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is not one of its values")
+    raise ValueError(f"{word} is not an allowed value")
 
 
 def _column(name: str) -> str:
@@ -170,8 +177,8 @@ def _account(line: int, row: Mapping[str, Any]) -> AccountLine | list[InputProbl
         wrong += [f"{name} is missing" for name in _NEEDED if not texts[name]]
         if texts["account_id"] and not is_name(texts["account_id"]):
             wrong.append(
-                f"account_id {texts['account_id']!r} must be 1 to 128 of A-Z a-z 0-9 . _ : -, the "
-                "first a letter or digit"
+                f"account_id {texts['account_id']!r} must be 1 to 128 of A-Z a-z 0-9 . _ : - and "
+                "begin with a letter or digit"
             )
         if texts["condition"] not in _CONDITIONS:
             wrong.append(f"condition must be ok or needs_attention, not {texts['condition']!r}")

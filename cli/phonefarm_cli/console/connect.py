@@ -81,7 +81,9 @@ def _known_phones(parsed_args: argparse.Namespace, **_: object) -> list[str]:
 def add_process(parser: argparse.ArgumentParser) -> None:
     """Add the argument PROCESS; the handler gets the whole id of the process."""
     parser.add_argument(
-        "process", metavar="PROCESS", help="id of the process, or its unique beginning"
+        "process",
+        metavar="PROCESS",
+        help=("id of the process, or the beginning of its id, if no other id begins with it"),
     )
 
 

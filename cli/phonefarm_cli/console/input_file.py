@@ -35,7 +35,7 @@ class InputFileError(Exception):
         lines = [f"  {one}" for one in self.wrong[:_MOST_TOLD]]
         if len(self.wrong) > _MOST_TOLD:
             lines.append(f"  and {len(self.wrong) - _MOST_TOLD} more")
-        return CommandError("\n".join([f"{file} is wrong, {outcome}:", *lines]))
+        return CommandError("\n".join([f"{file} has errors, {outcome}:", *lines]))
 
 
 def read_input(file: str) -> bytes:

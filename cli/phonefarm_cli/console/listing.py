@@ -61,7 +61,10 @@ def add_order(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch",
         action="store_true",
-        help="list again every 2 s until Ctrl-C; not on a terminal: when the list changes",
+        help=(
+            "print the list again every 2 s until Ctrl-C; in a pipe or a file, print it only when "
+            "it changes"
+        ),
     )
 
 

@@ -27,7 +27,7 @@ async def find_phones(controller: ControllerClient, words: Iterable[str]) -> lis
         raise CommandError(message)
     for word, matches in found.items():
         if len(matches) > 1:
-            raise CommandError(f"several phones begin with {word}: {_known(matches)}")
+            raise CommandError(f"the ids of several phones begin with {word}: {_known(matches)}")
     return list({phone.phone_id: phone for (phone,) in found.values()}.values())
 
 

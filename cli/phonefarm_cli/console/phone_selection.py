@@ -25,10 +25,10 @@ Change = Callable[[fleet_pb2.Phone], Awaitable[fleet_pb2.Phone]]
 def add_phone_selection(parser: argparse.ArgumentParser, *, all_new: bool = False) -> None:
     """Add PHONE..., --host and --group, and --all-new where it makes sense."""
     complete_phones(parser.add_argument("phones", nargs="*", metavar="PHONE", help=PHONE_NAMES))
-    parser.add_argument("--host", metavar="AGENT", help="instead: all phones of this host")
-    parser.add_argument("--group", metavar="NAME", help="instead: all phones of this group")
+    parser.add_argument("--host", metavar="AGENT", help="use all phones on this host instead")
+    parser.add_argument("--group", metavar="NAME", help="use all phones in this group instead")
     if all_new:
-        parser.add_argument("--all-new", action="store_true", help="instead: all new phones")
+        parser.add_argument("--all-new", action="store_true", help="use all new phones instead")
 
 
 async def group_members(controller: ControllerClient, name: str) -> set[str]:

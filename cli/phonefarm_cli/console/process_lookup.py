@@ -23,17 +23,20 @@ async def find_process(controller: ControllerClient, word: str) -> str:
         return word
     if not _BEGINNING.fullmatch(word.lower()):
         raise CommandError(
-            f"{word} names no process: give its id, or at least its first {LEAST_PREFIX} "
-            "characters, as `phonefarm processes list` shows them"
+            f"{word} is not the id of a process: give an id, or at least its first {LEAST_PREFIX} "
+            "characters, as `phonefarm processes list` shows it"
         )
     request = process_pb2.ListProcessesRequest(process_id_prefix=word.lower(), limit=_LISTED + 1)
     page = await controller.call(controller.processes.ListProcesses, request)
     found = [process.process_id for process in page.processes]
     if not found:
-        raise CommandError(f"no process begins with {word}: `phonefarm processes list` lists them")
+        raise CommandError(
+            f"there is no process whose id begins with {word}: `phonefarm processes list` lists "
+            "the processes"
+        )
     if len(found) > 1:
         more = ", ..." if len(found) > _LISTED or page.next_cursor else ""
         raise CommandError(
-            f"several processes begin with {word}: {', '.join(found[:_LISTED])}{more}"
+            f"the ids of several processes begin with {word}: {', '.join(found[:_LISTED])}{more}"
         )
     return found[0]

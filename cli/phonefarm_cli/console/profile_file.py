@@ -69,10 +69,10 @@ def read_profile_file(content: bytes) -> ProfileFile:
 
 def _problems(table: Mapping[str, Any]) -> Iterator[_Problem]:
     if table.get("format") not in FORMATS or isinstance(table.get("format"), bool):
-        yield "format", "must be 1 or 2, the formats that this farm knows"
+        yield "format", "must be 1 or 2, which are the formats that this farm supports"
     for key in ("package", "activity"):
         if not _is_text(table.get(key)):
-            yield key, "must be given, as text"
+            yield key, "must be given, and must be text"
     if "share_activity" in table and not _is_text(table["share_activity"]):
         yield "share_activity", "must be text"
     selectors, screens = table.get("selectors", {}), table.get("screens", {})
@@ -110,7 +110,7 @@ def _screen(
     yield from _selector(f"{key}.shows", screen.get("shows"))
     tap, source = screen.get("tap"), screen.get("from")
     if tap is not None and (not isinstance(tap, str) or tap not in selectors):
-        yield f"{key}.tap", f"names no selector of this file: {tap!r:.80}"
+        yield f"{key}.tap", f"is not the name of a selector in this file: {tap!r:.80}"
     if source is None:
         return
     if tap is None:
@@ -122,7 +122,7 @@ def _screen(
 def _account(table: Mapping[str, Any], screens: Any, selectors: set[str]) -> Iterator[_Problem]:
     account = table["account"]
     if table.get("format") == 1:
-        yield "account", "needs format = 2"
+        yield "account", "requires format = 2"
     if not isinstance(account, dict):
         yield "account", "must be a table"
         return
@@ -132,7 +132,7 @@ def _account(table: Mapping[str, Any], screens: Any, selectors: set[str]) -> Ite
     if not isinstance(place, dict) or "tap" not in place:
         yield "account.screen", f"must name a screen that a tap leads to, not {screen!r:.80}"
     if not isinstance(name, str) or name not in selectors:
-        yield "account.name", f"names no selector of this file: {name!r:.80}"
+        yield "account.name", f"is not the name of a selector in this file: {name!r:.80}"
 
 
 def _leads_back(name: str, screens: Mapping[str, Any]) -> bool:
@@ -156,7 +156,7 @@ def _interrupt(key: str, interrupt: Any) -> Iterator[_Problem]:
         return
     yield from _unknown(key, interrupt, _INTERRUPT)
     if not _is_text(interrupt.get("name")):
-        yield f"{key}.name", "must be given, as text"
+        yield f"{key}.name", "must be given, and must be text"
     yield from _selector(f"{key}.shows", interrupt.get("shows"))
     if len(interrupt.keys() & set(_ENDS)) != 1:
         yield key, "needs one of dismiss, press and stop"
@@ -180,13 +180,13 @@ def _selector(key: str, selector: Any) -> Iterator[_Problem]:
         count += math.prod(len(text) for text in alternative.values() if isinstance(text, list))
         yield from _alternative(key, alternative)
     if not 0 < count <= _MOST_ALTERNATIVES:
-        yield key, f"must give 1 to {_MOST_ALTERNATIVES} alternatives"
+        yield key, f"must contain 1 to {_MOST_ALTERNATIVES} alternatives"
 
 
 def _alternative(key: str, alternative: Mapping[str, Any]) -> Iterator[_Problem]:
     yield from _unknown(key, alternative, _SELECTOR)
     if not alternative.keys() & set(_IDENTIFYING):
-        yield key, f"must give at least one of {', '.join(_IDENTIFYING)}"
+        yield key, f"must contain at least one of {', '.join(_IDENTIFYING)}"
     for name, value in alternative.items():
         texts = value if name in _SEVERAL and isinstance(value, list) else [value]
         if name == "index":

@@ -103,7 +103,7 @@ async def process_events(
             failures += 1
             if loop.time() - away_since > patience:
                 raise
-            note_stderr("the controller does not answer; trying again")
+            note_stderr("the controller does not answer; the command tries again")
             await asyncio.sleep(backoff(failures, first=0.2, most=5))
 
 

@@ -94,7 +94,7 @@ def print_table(
     OUT.print(shown.table)
     if shown.left_out:
         names = ", ".join(shown.left_out)
-        note_stderr(f"no room for {names}: widen the terminal, or give --json")
+        note_stderr(f"the terminal has no room for {names}: make it wider, or give --json")
 
 
 def tabbed(line: Iterable[Cell]) -> str:

@@ -43,7 +43,7 @@ def duration(text: str) -> int:
     """Return the seconds of 15m or 2h, at most 24 h; ArgumentTypeError for anything else."""
     found = _duration(text, units="mh")
     if not timedelta(0) < found <= _LONGEST_DURATION:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 15m or 2h, up to 24h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 15m or 2h, up to 24h")
     return int(found.total_seconds())
 
 
@@ -51,7 +51,7 @@ def lifetime(text: str) -> timedelta:
     """Return the length of 12h, 90d or 8w, at most 3650d; ArgumentTypeError for anything else."""
     found = _duration(text, units="hdw")
     if not timedelta(0) < found <= _LONGEST_LIFETIME:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 12h, 90d or 8w")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 12h, 90d or 8w")
     return found
 
 

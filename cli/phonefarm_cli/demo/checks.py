@@ -18,10 +18,12 @@ def check_callbacks(name: str, events: list[CallbackEvent], *, last: str) -> Non
     """Check that a process's events are signed, in order, and end with *last*."""
     forged = [event.milestone for event in events if not event.signed]
     if forged:
-        raise CheckFailedError(f"{name}: callbacks without a valid signature: {', '.join(forged)}")
+        raise CheckFailedError(
+            f"{name}: these callbacks have no valid signature: {', '.join(forged)}"
+        )
     told = [event.sequence for event in events]
     if told != list(range(1, len(events) + 1)):
-        raise CheckFailedError(f"{name}: callbacks out of order: {told}")
+        raise CheckFailedError(f"{name}: the callbacks came out of order: {told}")
     milestones = [event.milestone for event in events]
     if not milestones or milestones[0] != "accepted" or milestones[-1] != last:
         raise CheckFailedError(f"{name}: the callbacks were {', '.join(milestones) or 'none'}")
@@ -37,14 +39,16 @@ async def check_searches(
         searched = [e["detail"]["query"] for e in ledger if e["kind"] == "searched"]
         if searched != keywords:
             raise CheckFailedError(
-                f"{phone.phone_id} should have searched {keywords}, its ledger has {searched}"
+                f"{phone.phone_id} should have searched for {keywords}, but its ledger contains "
+                f"{searched}"
             )
         watched = sum(1 for entry in ledger if entry["kind"] == "video_shown")
         if watched < len(keywords):
             raise CheckFailedError(f"{phone.phone_id} showed {watched} videos, not {len(keywords)}")
         words = ", ".join(f"'{keyword}'" for keyword in searched)
         echo(
-            f"  ok  {phone.phone_id}: its ledger has searches of {words} and {watched} videos shown"
+            f"  ok  {phone.phone_id}: its ledger contains searches for {words} and {watched} "
+            "videos shown"
         )
 
 
@@ -56,7 +60,7 @@ async def check_profile(
     has = {name: account.get(name) for name in wanted}
     if has != dict(wanted):
         raise CheckFailedError(
-            f"{phone.phone_id} should have the profile {dict(wanted)}, it has {has}"
+            f"{phone.phone_id} should have the profile {dict(wanted)}, but has {has}"
         )
     saves = [e for e in await simulation.ledger(phone.serialno) if e["kind"] == "profile_saved"]
     if not any(entry["epoch"] for entry in saves):

@@ -15,15 +15,15 @@ from phonefarm_cli.up.run import exclusive_lock
 KEEP_MARK = "keep"
 
 _ABOUT = """\
-Show a farm at work: start one with three simulated phones, send a keyword warm-up for all three and
-an edit of one account's profile over REST, follow both, verify the signature of each callback, and
-check on the phones what happened. It leaves nothing running. Exit code 0 means that all checks
-passed.
+Show a farm at work. The command starts a farm with three simulated phones, and sends two requests
+over REST: a keyword warm-up for all three phones, and an edit of one account's profile. It follows
+both, verifies the signature of each callback, and checks on the phones what happened. It leaves
+nothing running. Exit code 0 means that all checks passed.
 """
 
 _EPILOG = """\
 The next demo removes the files of this demo (logs, ledgers of the phones, evidence), unless you
-give --keep or --data.
+give --keep or --data to this demo.
 """
 
 
@@ -37,7 +37,10 @@ def add(commands: Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     demo.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of the demo (.farm/demo-<process id>)"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder for the files of the demo (.farm/demo-<process id>)",
     )
     add_personality(demo)
     add_runtime(demo)

@@ -47,7 +47,7 @@ async def perform_demo(data: Path, *, runtime: str, personalities: Sequence[str]
             acting.cancel()
             await asyncio.gather(acting, told, return_exceptions=True)
         if acting.cancelled():
-            raise CommandError("interrupted; nothing was left running")
+            raise CommandError("interrupted; nothing is left running")
         pids = acting.result()
     left = [name for name, pid in pids.items() if is_alive(pid)]
     if left:
@@ -64,7 +64,9 @@ async def _run_scenario(data: Path, runtime: str, personalities: Sequence[str]) 
         data, phones=PHONES, personalities=personalities, runtime=runtime
     ) as farm:
         if len(farm.phones) != PHONES or not all(phone.account_id for phone in farm.phones):
-            raise CheckFailedError(f"the farm does not have {PHONES} phones with an account each")
+            raise CheckFailedError(
+                f"the farm does not have {PHONES} phones that each have an account"
+            )
         async with (
             Receiver.serving(farm.webhook_secret) as receiver,
             RestCaller.opened(farm.rest, farm.api_key) as caller,

@@ -164,7 +164,11 @@ class ChildProcesses:
         return facts
 
     def _ended(self, name: str, code: int) -> ProgramEndedError:
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        how = (
+            f"was killed by {signal.Signals(-code).name}"
+            if code < 0
+            else f"ended with exit code {code}"
+        )
         return self._failed(name, how)
 
     def _failed(self, name: str, how: str) -> ProgramEndedError:

@@ -13,22 +13,23 @@ from phonefarm_cli.up.settings import Settings
 
 _ABOUT = """\
 Run a whole farm in this terminal until Ctrl-C or SIGTERM: the controller, one agent for the phones
-of this machine, the gateway and, with --simulate, simulated phones. Each program is a process of
-its own that logs to DIR/logs. All end with this command; when one ends by itself, all others end
-too, unless it was one of several controllers. The command takes the phones of its agent into
-service and gives each simulated one an account, so that you can send work at once.
+of this machine, the gateway and, with --simulate, simulated phones. Each program is a separate
+process that logs to DIR/logs. All programs end when this command ends. If one program ends by
+itself, all others end too, unless it was one of several controllers. The command takes the phones
+of its agent into service, and gives each simulated phone an account, so that you can send work at
+once.
 """
 
 _EPILOG = """\
-DIR/up.json, readable by you only, appears when everything is ready. It has the addresses, API key,
-webhook secret, phones and process ids; the other phonefarm commands read it.
+DIR/up.json appears when everything is ready; only you can read it. It contains the addresses, the
+API key, the webhook secret, the phones and the process ids. The other phonefarm commands read it.
 
-environment (each secret may also be given as NAME_FILE, a file that holds it):
-  INGEST_SECRET              the API key of callers; created and kept in DIR when absent
-  PHONE_FARM_WEBHOOK_SECRET  signs callbacks; created and kept in DIR when absent
-  PHONEFARM_AGENT_TOKEN, PHONEFARM_GATEWAY_TOKEN   likewise, between the programs
+environment (each secret NAME may instead be given as NAME_FILE, the path of a file that holds it):
+  INGEST_SECRET              the API key of callers; if absent, created and kept in DIR
+  PHONE_FARM_WEBHOOK_SECRET  signs callbacks; if absent, created and kept in DIR
+  PHONEFARM_AGENT_TOKEN, PHONEFARM_GATEWAY_TOKEN   authenticate the programs; if absent, likewise
   PHONEFARM_TIME_SCALE       for tests: multiplies every timer; above 0, at most 1
-  PHONEFARM_PRODUCTION       1: refuses runtimes without isolation and scaled timers
+  PHONEFARM_PRODUCTION       1: the farm refuses runtimes without isolation, and scaled timers
 
 examples:
   phonefarm up --simulate 3                        three simulated phones
@@ -70,21 +71,21 @@ def add(commands: Subparsers) -> None:
         "--grpc",
         default="127.0.0.1:7070",
         metavar="HOST:PORT",
-        help=("address of the controller, on loopback; port 0 takes any free port (%(default)s)"),
+        help="address of the controller, on loopback; port 0 takes any free port (%(default)s)",
     )
     up.add_argument(
         "--controllers",
         type=int,
         default=1,
         metavar="N",
-        help="run N controllers on one PostgreSQL database, each on its own port (1)",
+        help="run N controllers on one PostgreSQL database, each on a port of its own (1)",
     )
     up.add_argument(
         "--data",
         type=Path,
         default=Path(".farm"),
         metavar="DIR",
-        help="folder for all data of the farm; each farm needs its own (%(default)s)",
+        help="folder for all data of the farm; each farm needs its own folder (%(default)s)",
     )
     up.add_argument(
         "--database",
@@ -111,7 +112,7 @@ def add_personality(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[,NAME]",
         help=(
             "personalities of the simulated phones, in turn, for example samsung,xiaomi; "
-            "`phonefarm-simulator --help` lists all (pixel-15, a current phone whose "
+            "`phonefarm-simulator --help` lists all (default: pixel-15, a current phone whose "
             "feed moves)"
         ),
     )
@@ -128,8 +129,8 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         default="auto",
         choices=["auto", "docker", "process", "dummy"],
         help=(
-            "what executes runs; auto: docker if its engine answers (the command then "
-            "builds the image first), otherwise process, which isolates nothing "
+            "what executes runs; auto means docker if the Docker engine answers (the command then "
+            "builds the image first), otherwise process, which does not isolate runs "
             "(%(default)s)"
         ),
     )

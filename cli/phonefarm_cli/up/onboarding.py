@@ -130,7 +130,7 @@ def _why_not(phone: fleet_pb2.Phone) -> str:
     reasons += [f"lease {phone.lease}"] if phone.lease != "free" else []
     reasons += [phone.readiness_reason] if phone.readiness_reason else []
     reasons += [phone.intent] if phone.intent != "in_service" else []
-    why = ", ".join(reason for reason in reasons if reason) or "it does not answer its shell"
+    why = ", ".join(reason for reason in reasons if reason) or "its shell does not answer"
     remedy = (
         f"; `phonefarm phones return {phone.phone_id} --reason TEXT` ends a quarantine"
         if phone.health == "quarantined"

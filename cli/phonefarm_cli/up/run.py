@@ -44,7 +44,7 @@ async def run_farm(settings: Settings) -> ExitCode:
         settings.check()
         remove_up_file(settings.data)
         if await end_previous_programs(settings.data):
-            warn("killed programs that an earlier `up` of this folder had left running")
+            warn("killed programs that an earlier `up` with this folder had left running")
         secrets = load_secrets(settings.data, settings.environment)
         adopt_orphans()
         async with stop_signals() as stop:
@@ -77,8 +77,8 @@ def exclusive_lock(data: Path) -> Iterator[None]:
         except BlockingIOError as error:
             owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
             raise CommandError(
-                f"a farm already runs with the data folder {data} (process {owner or '?'}): stop "
-                "it, or give another folder with --data",
+                f"a farm is already running with the data folder {data} (process {owner or '?'}): "
+                "stop it, or give another folder with --data",
                 ExitCode.BUSY,
             ) from error
         os.ftruncate(descriptor, 0)
@@ -200,7 +200,10 @@ class _FarmLauncher:
 
     async def _echo_ready(self, started: _Started, onboarding: PhoneOnboarding) -> None:
         echo_phones(onboarding.phones)
-        note(f"  callbacks    may also go to this machine ({', '.join(programs.LOOPBACK)})")
+        note(
+            "  callbacks    receivers on this machine are allowed too "
+            f"({', '.join(programs.LOOPBACK)})"
+        )
         key = "from INGEST_SECRET" if API_KEY in self._secrets.given else "created here"
         note(f"  API key      {key}, in {self._settings.data / 'up.json'} with everything else")
         note(f"  logs         {self._settings.data / 'logs'}")
@@ -231,7 +234,7 @@ async def _stop(children: ChildProcesses, stop: asyncio.Event, order: Iterable[s
         echo("stopping")
     for name in order:
         if not await children.stop(name, hurry=hurry):
-            warn(f"the {name} had to be killed; the next start cleans up after it")
+            warn(f"the {name} had to be killed; the next start removes what it left")
     impatience.cancel()
     if left := kill_orphans():
         warn(f"killed {left} processes that were left running")
@@ -252,9 +255,9 @@ def _warn_of_runtime(runtime: str, why: str) -> None:
     if runtime == "process":
         reason = f" ({why})" if why else ""
         warn(
-            f"runs are NOT isolated{reason}: in the process runtime a run has your "
-            "rights and can reach your files and your network; only its access to "
-            "the phone is checked"
+            f"runs are NOT isolated{reason}: in the process runtime, a run has your rights and "
+            "can reach your files and your network; the agent checks only its access to the "
+            "phone"
         )
     elif runtime == "dummy":
         warn("the dummy runtime touches no phone: every run is simulated")

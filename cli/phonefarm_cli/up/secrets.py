@@ -50,9 +50,9 @@ def load_secrets(data: Path, environment: Mapping[str, str]) -> Secrets:
         if not all("!" <= char <= "~" for char in set_now.get(name, "")):
             raise CommandError(
                 (
-                    f"{name} has a space or a character beyond ASCII, which HTTP headers "
-                    "do not allow: set another value, or unset it and the command "
-                    "creates one"
+                    f"{name} contains a space or a character that is not ASCII, which HTTP "
+                    f"headers do not allow: set another value, or unset {name} and the command "
+                    "creates a value"
                 ),
                 ExitCode.MISUSED,
             )
@@ -60,7 +60,7 @@ def load_secrets(data: Path, environment: Mapping[str, str]) -> Secrets:
 
 
 def _read(path: Path) -> dict[str, str]:
-    remedy = "remove it, and the command creates new secrets"
+    remedy = "remove the file, and the command creates new secrets"
     try:
         kept = json.loads(path.read_text())
     except FileNotFoundError:

@@ -38,7 +38,7 @@ class Settings:
                 f"--simulate must be 0 to {MOST_SIMULATED}, not {self.simulate}", ExitCode.MISUSED
             )
         if self.personalities and not self.simulate:
-            raise CommandError("--personality needs --simulate N", ExitCode.MISUSED)
+            raise CommandError("--personality requires --simulate N", ExitCode.MISUSED)
         if not 1 <= self.controllers <= MOST_CONTROLLERS:
             raise CommandError(
                 f"--controllers must be 1 to {MOST_CONTROLLERS}, not {self.controllers}",
@@ -46,8 +46,8 @@ class Settings:
             )
         if self.controllers > 1 and not (self.database or "").startswith("postgresql"):
             raise CommandError(
-                f"--controllers {self.controllers} needs --database postgresql://...: an SQLite "
-                "file works with one controller only",
+                f"--controllers {self.controllers} requires --database postgresql://...: an "
+                "SQLite file works with only one controller",
                 ExitCode.MISUSED,
             )
         config.time_scale(self.environment)
@@ -72,6 +72,6 @@ def check_port_free(text: str, *, name: str) -> None:
                 else f"cannot be used: {error.strerror}"
             )
             raise CommandError(
-                f"{name} {text} {why}: give another {name} HOST:PORT (port 0 takes any free one)",
+                f"{name} {text} {why}: give another {name} HOST:PORT (port 0 takes any free port)",
                 ExitCode.MISUSED,
             ) from error
