@@ -56,7 +56,7 @@ def join_parser() -> argparse.ArgumentParser:
         "--state", type=Path, required=True, metavar="DIR", help="folder for the certificate"
     )
     parser.add_argument(
-        "--name", default="", help="id of the gateway, if the invitation does not give it"
+        "--name", default="", help="id of the gateway, if the invitation does not contain one"
     )
     return parser
 

@@ -17,15 +17,15 @@ from phonefarm_common.timers import Timers
 from phonefarm_gateway.console.origins import public_origin
 
 _ENVIRONMENT = """\
-environment (each NAME may also be NAME_FILE, a file that holds the value):
+environment (each NAME may instead be given as NAME_FILE, the path of a file that holds the value):
   PHONEFARM_GATEWAY_TOKEN     authenticates this gateway to a controller on loopback
-  PHONE_FARM_WEBHOOK_SECRET   signs callbacks; without it they are not signed
+  PHONE_FARM_WEBHOOK_SECRET   signs callbacks; without this secret, callbacks are not signed
   PHONEFARM_CONSOLE_SECRET    seals logins to /console; gateways that share it share their logins
                               (made from PHONEFARM_GATEWAY_TOKEN when absent; a gateway that joined
                               has its own then, and forgets its logins when it ends)
 
-TLS: give --tls-cert and --tls-key. A renewed pair counts within 10 s, for new connections; those
-that are open go on.
+TLS: give --tls-cert and --tls-key. The gateway notices a renewed pair within 10 s and uses it for
+new connections; open connections continue with the old pair.
 
 several controllers of one farm:
   phonefarm-gateway --controller 10.0.0.1:7072,10.0.0.2:7072 --state DIR
@@ -90,7 +90,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
             f"--tls-{name}",
             metavar="FILE",
             default=environment.get(variable, ""),
-            help=f"{about}; callers then use https (env {variable})",
+            help=f"{about}; callers must then use https (env {variable})",
         )
     parser.add_argument(
         "--controller",
@@ -98,8 +98,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         action="append",
         default=[],
         help=(
-            "address of a controller; separate several by commas or repeat the option; a "
-            "gateway that joined the farm needs none, because the farm sends it the list "
+            "address of a controller; separate several by commas or repeat the option; a gateway "
+            "that joined the farm does not need this option, because the farm sends it the list "
             "(env PHONEFARM_GATEWAY_CONTROLLER)"
         ),
     )
@@ -134,7 +134,10 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         metavar="PER_SECOND",
         type=float,
         default=500.0,
-        help=("limit of requests per second for each key; 0 for no limit (default: %(default)g)"),
+        help=(
+            "largest number of requests per second for each key; 0 means no limit (default: "
+            "%(default)g)"
+        ),
     )
     parser.add_argument(
         "--rate-burst",
@@ -152,7 +155,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         type=int,
         default=1000,
         help=(
-            "limit of open connections; half of them may be event streams (default: %(default)s)"
+            "largest number of open connections; half of them may be event streams (default: "
+            "%(default)s)"
         ),
     )
     parser.add_argument(
@@ -172,14 +176,14 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         metavar="URL",
         action="append",
         default=[],
-        help="https://HOST of a proxy that ends TLS for this gateway and passes on Host, so that "
-        "the console may log in through it; repeatable",
+        help="https://HOST of a proxy that terminates TLS for this gateway and forwards the Host "
+        "header, so that people can log in to the console through the proxy; repeatable",
     )
     parser.add_argument(
         "--ready-file",
         metavar="PATH",
         type=Path,
-        help=('write this file when the gateway answers requests: {"rest": "HOST:PORT", "pid": N}'),
+        help='write this file when the gateway answers requests: {"rest": "HOST:PORT", "pid": N}',
     )
     given = parser.parse_args(arguments)
     host, port = config.address(given.listen, name="--listen")

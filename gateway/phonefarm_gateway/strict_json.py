@@ -46,19 +46,19 @@ class _Repeating(dict[str, Any]):
 
 def _whole(digits: str) -> int | _Refused:
     if len(digits) > MOST_DIGITS:
-        return _Refused(f"is a number of more than {MOST_DIGITS} digits; send it as a string")
+        return _Refused(f"is a number with more than {MOST_DIGITS} digits; send it as a string")
     return int(digits)
 
 
 def _fraction(text: str) -> float | _Refused:
     value = float(text)
     if value in {float("inf"), float("-inf")}:
-        return _Refused("is a number too large for a double; send it as a string")
+        return _Refused("is a number that is too large for a double; send it as a string")
     return value
 
 
 def _constant(name: str) -> _Refused:
-    return _Refused(f"{name} is not JSON; leave it out or send null")
+    return _Refused(f"{name} is not JSON; omit it, or send null")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -128,9 +128,9 @@ def path(location: Iterable[str | int]) -> str:
 def text_problem(text: str) -> str | None:
     """Return why no store can hold *text*; None when one can."""
     if "\0" in text:
-        return "has a NUL character; remove it"
+        return "contains a NUL character; remove it"
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-        return "has half of a surrogate pair; send complete characters"
+        return "contains an unpaired surrogate; send complete characters"
     return None
 
 

@@ -173,7 +173,7 @@ def _no_certificate(pair: Certificate) -> None:
         (_encrypted, "unencrypted"),
         (_other_key, "does not belong to the certificate"),
         (_no_key, "--tls-key: cannot read"),
-        (_no_certificate, "must hold a certificate"),
+        (_no_certificate, "must contain a certificate"),
     ],
 )
 async def test_a_wrong_pair_ends_the_program_with_one_line(

@@ -122,9 +122,9 @@ class Sender:
         except TimeoutError:
             return _failed(f"no answer within {self._attempt_seconds:g} s")
         except aiohttp.ClientConnectorCertificateError as error:
-            return _failed(f"not trusted: {error.certificate_error}")
+            return _failed(f"the receiver's certificate is not trusted: {error.certificate_error}")
         except aiohttp.ClientSSLError as error:
-            return _failed(f"cannot speak TLS: {error.os_error}")
+            return _failed(f"the TLS connection failed: {error.os_error}")
         except aiohttp.ClientConnectorError as error:
             if _is_forbidden(error.os_error):
                 return _failed(f"address_not_allowed: {error.os_error}")

@@ -22,7 +22,7 @@ class Signer:
                 self._standard_key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
             except binascii.Error as error:
                 raise ConfigError(
-                    "PHONE_FARM_WEBHOOK_SECRET begins with whsec_ but does not continue in base64"
+                    "PHONE_FARM_WEBHOOK_SECRET begins with whsec_, but the rest is not valid base64"
                 ) from error
         if not self._standard_key:
             raise ConfigError("PHONE_FARM_WEBHOOK_SECRET is empty")

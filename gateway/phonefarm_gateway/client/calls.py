@@ -141,8 +141,12 @@ def _refused(error: grpc.aio.AioRpcError) -> RefusedError:
             "controller.refused_without_reason", code=error.code().name, said=error.details()
         )
         if by_code is Reason.INTERNAL:
-            return RefusedError(by_code, by_code, "the controller failed; its log has the cause")
-        return RefusedError(by_code, by_code, error.details() or "the controller gave no reason")
+            return RefusedError(
+                by_code, by_code, "the controller failed; its log contains the cause"
+            )
+        return RefusedError(
+            by_code, by_code, error.details() or ("the controller did not give a reason")
+        )
     try:
         reason = Reason(told.reason.partition(":")[0])
     except ValueError:

@@ -63,7 +63,7 @@ class _MemberChannel:
     def _read(self) -> Member:
         member = read_member(self._state)
         if member is None:
-            raise MemberBrokenError(f"{self._state} has no certificate: join again")
+            raise MemberBrokenError(f"{self._state} does not contain a certificate: join again")
         return member
 
     def _targets(self) -> tuple[str, ...]:

@@ -260,7 +260,7 @@ def json_object(text: str) -> dict[str, Any]:
     """Return the object in *text*, {} when it is empty; ValueError when it is no object."""
     value = json.loads(text) if text else {}
     if not isinstance(value, dict):
-        raise ValueError(f"not a JSON object: {text[:80]}")  # noqa: TRY004 - one error for all unreadable records
+        raise ValueError(f"this is not a JSON object: {text[:80]}")  # noqa: TRY004 - one error for all unreadable records
     return value
 
 

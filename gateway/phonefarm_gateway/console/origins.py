@@ -19,7 +19,9 @@ def public_origin(text: str) -> str:
     parts = urlsplit(text)
     is_bare = parts.path in {"", "/"} and not (parts.query or parts.fragment or parts.username)
     if parts.scheme != "https" or not _HOST.fullmatch(parts.netloc) or not is_bare:
-        raise ValueError(f"{text!r} is no origin such as https://farm.example.com")
+        raise ValueError(
+            f"{text!r} is not a valid origin; an origin looks like https://farm.example.com"
+        )
     return f"https://{parts.netloc.lower().removesuffix(':443')}"
 
 

@@ -108,8 +108,8 @@ def _check_status(status: int) -> None:
         return
     if 300 <= status < 400:
         raise _unreachable(
-            f"its server redirects ({status}), and the gateway does not follow "
-            "redirects: give the final address"
+            f"its server redirects ({status}), and the gateway does not follow redirects: give "
+            "the final URL"
         )
     if 400 <= status < 500 and status not in _PASSING:
         message = (
@@ -122,5 +122,5 @@ def _check_status(status: int) -> None:
 
 def _unreachable(message: str) -> _AssetError:
     if "redirects" not in message:
-        message += "; make the file readable for the gateway, then send the request again"
+        message += "; allow the gateway to read the file, then send the request again"
     return _AssetError(Reason.ASSET_UNREACHABLE, message)

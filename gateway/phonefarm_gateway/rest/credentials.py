@@ -33,7 +33,7 @@ def caller_key(request: web.Request) -> str | None:
         raise Problem(
             HTTPStatus.BAD_REQUEST,
             "two_credentials",
-            "The request has a key and the console's cookie. Send one of them.",
+            "The request has both a key and the console's cookie. Send only one of them.",
         )
     check_own_page(request)
     return session.key
@@ -59,8 +59,8 @@ def check_own_page(request: web.Request) -> None:
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "foreign_origin",
-            "A page of another site sent this request. The console's cookie counts for the "
-            "console's own pages; a gateway behind a proxy needs --console-origin.",
+            "A page of another site sent this request. The console's cookie is accepted only from "
+            "the console's own pages. If the gateway is behind a proxy, set --console-origin.",
         )
     # A form of another site can send other types without asking.
     if not is_safe and request.can_read_body and request.content_type != "application/json":

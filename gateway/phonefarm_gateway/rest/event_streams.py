@@ -68,7 +68,8 @@ class EventStreams:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "too_many_streams",
-                "The gateway has reached its limit of open event streams. Read once instead.",
+                "The gateway has reached its limit of open event streams. Send a normal request "
+                "instead.",
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         self.open += 1

@@ -141,7 +141,7 @@ def _path(given: Mapping[str, str]) -> tuple[dict[str, str], tuple[FieldProblem,
             path[name] = text.lower()
         else:
             what = name.removesuffix("_id").replace("_", " ")
-            message = f"There is no {what} with this id: ids are UUIDs."
+            message = f"There is no {what} with this id. The id must be a UUID."
             raise Problem(HTTPStatus.NOT_FOUND, _UNKNOWN[name], message)
     return path, tuple(wrong)
 

@@ -27,31 +27,31 @@ _TAGS: Final = {
     "Accounts": "Accounts and groups.",
     "Hosts": "Agents, their incidents, and invitations.",
     "Operation": "Pauses, verifications and API keys.",
-    "Console": "The web console at /console: log in with a key, and out.",
+    "Console": "The web console at /console: log in with a key, and log out.",
     "Service": "The gateway itself.",
 }
 _ABOUT: Final = """\
 The control plane for farms of Android phones.
 
-Send `Authorization: Bearer KEY`. JSON types are not coerced; unknown keys of a body are \
-ignored, unknown filters of a list are refused. Text may contain neither NUL characters nor halves \
-of surrogate pairs; values may be nested 64 levels deep. Errors are problem documents \
-(RFC 9457): `error` is for programs, `errors` names each wrong field."""
+Send `Authorization: Bearer KEY`. The gateway does not coerce JSON types. It ignores unknown keys \
+in a body, and refuses unknown filters of a list. Text must not contain NUL characters or \
+unpaired surrogates; values may be nested up to 64 levels deep. Errors are problem documents (RFC \
+9457): `error` is for programs, and `errors` names each wrong field."""
 
 _COMMON: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.BAD_REQUEST: "`two_credentials`: a key and the console's cookie",
     HTTPStatus.UNAUTHORIZED: "`unauthenticated`: the key is missing or wrong",
     HTTPStatus.FORBIDDEN: "`insufficient_scope:<scope>`: the key lacks this scope; "
-    "`foreign_origin`: another site's page used the console's cookie",
+    "`foreign_origin`: a page of another site used the console's cookie",
     HTTPStatus.TOO_MANY_REQUESTS: "`rate_limited`: wait as many seconds as Retry-After says",
     HTTPStatus.INTERNAL_SERVER_ERROR: (
-        "`no_secret_configured`; or `internal`, with a `detail` that has the id of the "
-        "log line with the cause"
+        "`no_secret_configured`; or `internal`, whose `detail` contains the id of the log line "
+        "with the cause"
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: (
-        "`controller_unavailable`, `storage_full`, `evidence_away`, "
-        "`gateway_token_refused`: try again; the farm may or may not have carried out "
-        "the request, and you may safely repeat it"
+        "`controller_unavailable`, `storage_full`, `evidence_away`, `gateway_token_refused`: try "
+        "again; the farm may or may not have carried out the request, but you may safely repeat "
+        "it"
     ),
 }
 _OF_BODIES: Final[Mapping[HTTPStatus, str]] = {

@@ -43,7 +43,7 @@ async def read_json(request: web.Request, *, most: int | None = None) -> Any:
             f"The body was not received within {READ_SECONDS:g} s.",
         ) from error
     except web.RequestPayloadError as error:
-        raise _malformed("the body ended early or its framing is wrong") from error
+        raise _malformed("the body is incomplete, or its framing is wrong") from error
     try:
         # Parsing a large body of tiny values takes most of a second: other requests must not wait.
         return await asyncio.to_thread(parse, raw) if len(raw) > LARGE_BYTES else parse(raw)

@@ -85,4 +85,4 @@ def _why(error: OSError | ValueError, certificate: Path, key: Path) -> str:
     reason = getattr(error, "reason", None) or ""
     if "MISMATCH" in reason:
         return f"the key in {key} does not belong to the certificate in {certificate}"
-    return f"{certificate} and {key} must hold a certificate and its unencrypted key, both as PEM"
+    return f"{certificate} must contain a certificate, and {key} its unencrypted key, both as PEM"

@@ -93,7 +93,7 @@ ENDPOINTS: Final = (
         name="putAccounts",
         tag=TAG,
         summary="Create or replace up to 1,000 accounts: all of them or none",
-        about="Accounts that are not in the body stay as they are.",
+        about="Accounts that are not in the body do not change.",
         scope="operate",
         query=NoQuery,
         body=PutAccounts,
@@ -124,7 +124,7 @@ ENDPOINTS: Final = (
         path="/accounts/{account_id}/clear",
         name="clearAccount",
         tag=TAG,
-        summary="End needs_attention of an account, so that it gets work again",
+        summary="End the needs_attention state of an account, so that it gets work again",
         scope="operate",
         query=NoQuery,
         body=Because,
@@ -182,8 +182,8 @@ ENDPOINTS: Final = (
         tag=TAG,
         summary="Set how agents clean the phones of a group after each run",
         about=(
-            "A phone in several groups gets every step that at least one of them "
-            "names. A phone whose groups set no steps gets all steps."
+            "For a phone in several groups, the agent takes every step that at least one of the "
+            "groups sets. For a phone whose groups set no steps, it takes all steps."
         ),
         scope="operate",
         query=NoQuery,

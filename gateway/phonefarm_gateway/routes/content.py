@@ -71,11 +71,11 @@ ENDPOINTS: Final = (
         tag="Content",
         summary="Post one video for one account",
         about=(
-            "You may safely repeat the request: its key is `(account_id, "
-            "content_id)`. The gateway checks the API key, the body, the account and "
-            "whether the request is a duplicate. Then it checks all assets at once, "
-            "for at most 5 s each, with HEAD (after 405, 501 or 403 with GET of the "
-            "first byte). It follows no redirects."
+            "You may safely repeat the request: its key is `(account_id, content_id)`. The "
+            "gateway first checks the API key, the body, the account, and whether the request is "
+            "a duplicate. Then it checks all assets at the same time, for at most 5 s each, with "
+            "HEAD. If the server answers 405, 501 or 403, it tries GET of the first byte. It does "
+            "not follow redirects."
         ),
         scope="submit",
         query=NoQuery,
@@ -89,7 +89,7 @@ ENDPOINTS: Final = (
             ),
             HTTPStatus.OK: ResponseSpec(
                 about=(
-                    "The farm has ingested the video before; `queue_status` is its current state."
+                    "The farm has already ingested the video; `queue_status` is its current state."
                 ),
                 models=(Ingested,),
             ),
@@ -118,7 +118,8 @@ ENDPOINTS: Final = (
         problems={
             HTTPStatus.NOT_FOUND: "`unknown_content`",
             HTTPStatus.CONFLICT: (
-                "`state_conflict:<STATE>`: a run has the video, or its work has ended"
+                "`state_conflict:<STATE>`: a run already has the video, or the work for it has "
+                "ended"
             ),
         },
         handler=cancel_content,
@@ -130,9 +131,9 @@ ENDPOINTS: Final = (
         tag="Content",
         summary="Store the persona of an account",
         about=(
-            "A run gets the snapshot that is stored when the run is claimed, as "
-            "data. A snapshot is stale if the stored `strategy_version` is greater, "
-            "or if it is equal and the stored `strategy_synced_at` is newer."
+            "A run gets, as data, the snapshot that is stored when the run is claimed. A snapshot "
+            "is stale if the stored `strategy_version` is greater, or if the versions are equal "
+            "and the stored `strategy_synced_at` is newer."
         ),
         scope="submit",
         query=NoQuery,
@@ -140,7 +141,7 @@ ENDPOINTS: Final = (
         example=examples.SNAPSHOT,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The snapshot is stored, or the farm already had a newer snapshot.",
+                about="The farm has stored the snapshot, or it already had a newer one.",
                 models=(SnapshotUpserted, SnapshotIgnored),
             )
         },

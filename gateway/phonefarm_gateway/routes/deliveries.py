@@ -37,7 +37,9 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={
-            HTTPStatus.OK: ResponseSpec(about="The oldest first.", models=(responses.DeliveryList,))
+            HTTPStatus.OK: ResponseSpec(
+                about="The callbacks, oldest first.", models=(responses.DeliveryList,)
+            )
         },
         handler=list_deliveries,
     ),
@@ -65,9 +67,9 @@ ENDPOINTS: Final = (
         tag="Callbacks",
         summary="Send callbacks again",
         about=(
-            "The callbacks keep their sequence, id and order, and the farm tries to "
-            "send them for another 24 hours. Without `sequences`, or without a body, "
-            "it sends all that were not delivered."
+            "The callbacks keep their sequence, id and order, and the farm tries to send them for "
+            "another 24 hours. Without `sequences`, or without a body, it sends all callbacks "
+            "that were not delivered."
         ),
         scope="operate",
         query=NoQuery,

@@ -77,7 +77,7 @@ def _after(text: str | None) -> int:
         return 0
     if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_COUNT:
         return int(text)
-    message = "must be a number, the id of the last event that you received"
+    message = "must be a number: the id of the last event that you received"
     raise invalid(FieldProblem(field=LAST_EVENT_ID, message=message))
 
 
@@ -102,16 +102,15 @@ ENDPOINTS: Final = (
         path="/events",
         name="streamFarm",
         tag="Farm",
-        summary="Follow the whole farm by server-sent events",
+        summary="Follow the whole farm with server-sent events",
         about=(
-            "The stream sends the new state of each phone, process and incident that "
-            "changes; one event may stand for several changes. `phone.updated` has a "
-            "Phone, `process.moved` a ProcessMoved, `incident.updated` an Incident. "
-            "`farm.reset` comes first: read the lists then. It comes again if you "
-            "read too slowly or were away too long. Send the last `id` as "
-            "`Last-Event-ID` to continue; some events may come twice. The gateway "
-            "sends a comment every 15 s. The stream ends within 5 s after its key is "
-            "revoked."
+            "The stream sends the new state of each phone, process and incident that changes; one "
+            "event may cover several changes. `phone.updated` contains a Phone, `process.moved` a "
+            "ProcessMoved, and `incident.updated` an Incident. The first event is `farm.reset`: "
+            "when it comes, read the lists. It comes again if you read too slowly, or were "
+            "disconnected for too long. To continue, send the last `id` as `Last-Event-ID`; some "
+            "events may come twice. The gateway sends a comment every 15 s. The stream ends "
+            "within 5 s after its key is revoked."
         ),
         scope="read",
         query=NoQuery,
@@ -124,14 +123,14 @@ ENDPOINTS: Final = (
         },
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="Events, until the client closes the connection.",
+                about="The events, until the client closes the connection.",
                 models=(FarmReset, Phone, ProcessMoved, Incident),
                 media_types=("text/event-stream",),
             ),
         },
         problems={
             HTTPStatus.UNPROCESSABLE_ENTITY: (
-                "`invalid_request`: Last-Event-ID is not an id of this stream"
+                "`invalid_request`: Last-Event-ID is not an id from this stream"
             )
         },
         handler=stream_farm,
@@ -141,13 +140,12 @@ ENDPOINTS: Final = (
         path="/processes/{process_id}/events",
         name="streamEvents",
         tag="Processes",
-        summary="Follow a process by server-sent events",
+        summary="Follow a process with server-sent events",
         about=(
-            "The stream sends the record now and at every transition, and ends when "
-            "the process has ended. `id` is a rising number; send the last id as "
-            "`Last-Event-ID` to continue after that event. The `data` of "
-            "`process.updated` is a ProcessEvent. The gateway sends a comment every "
-            "15 s."
+            "The stream sends the process record at once and after every transition, and ends "
+            "when the process has ended. `id` is a number that rises with every event; to "
+            "continue after an event, send its id as `Last-Event-ID`. The `data` of "
+            "`process.updated` is a ProcessEvent. The gateway sends a comment every 15 s."
         ),
         scope="read",
         query=NoQuery,

@@ -38,7 +38,9 @@ async def get_evidence(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
             if sent != file.line.bytes:
                 # Too late for a problem document: a broken connection shows that bytes are missing.
                 call.request.protocol.force_close()
-                raise ConnectionError("the evidence has another length than its description says")
+                raise ConnectionError(
+                    "the length of the evidence differs from the length in its description"
+                )
         await response.write_eof()
     return response
 
@@ -88,7 +90,7 @@ ENDPOINTS: Final = (
         path="/processes/{process_id}/evidence/{evidence_id}",
         name="getEvidence",
         tag="Processes",
-        summary="Read one file of evidence",
+        summary="Read one evidence file",
         about="HEAD returns the length and the type of the file.",
         scope="read",
         query=NoQuery,

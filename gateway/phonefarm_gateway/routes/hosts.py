@@ -64,7 +64,7 @@ ENDPOINTS: Final = (
         path="/agents",
         name="listAgents",
         tag=TAG,
-        summary="List the agents, with connection, drain and certificate",
+        summary="List the agents, with their connections, drains and certificates",
         scope="read",
         query=NoQuery,
         body=NoBody,
@@ -76,13 +76,13 @@ ENDPOINTS: Final = (
         path="/incidents",
         name="listIncidents",
         tag=TAG,
-        summary="List the incidents of hosts that last or ended within an hour",
+        summary="List the host incidents that still last, or that ended within the last hour",
         scope="read",
         query=NoQuery,
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The incidents, by host, oldest first.", models=(farm.IncidentList,)
+                about="The incidents, ordered by host, oldest first.", models=(farm.IncidentList,)
             )
         },
         handler=list_incidents,
@@ -94,7 +94,8 @@ ENDPOINTS: Final = (
         tag=TAG,
         summary="Start no more runs on a host; runs in progress continue",
         about=(
-            "The drain lasts until `undrain`, also after restarts. A repeat replaces the reason."
+            "The drain lasts until you call `undrain`, even after restarts. If you repeat the "
+            "request, it replaces the reason."
         ),
         scope="operate",
         query=NoQuery,
@@ -123,7 +124,7 @@ ENDPOINTS: Final = (
         path="/agents/{agent_id}/revoke",
         name="revokeAgent",
         tag=TAG,
-        summary="End an agent's certificates and its session, at once",
+        summary="Revoke an agent's certificates and end its session, at once",
         scope="admin",
         query=NoQuery,
         body=PerhapsBecause,
@@ -136,7 +137,7 @@ ENDPOINTS: Final = (
         path="/gateways/{gateway_id}/revoke",
         name="revokeGateway",
         tag=TAG,
-        summary="End a gateway's certificates, at once",
+        summary="Revoke a gateway's certificates, at once",
         scope="admin",
         query=NoQuery,
         body=PerhapsBecause,
@@ -151,8 +152,8 @@ ENDPOINTS: Final = (
         tag=TAG,
         summary="Create a token with which one host can join once",
         about=(
-            "Only this response shows the token. A repeat creates another token; the "
-            "first stays valid until it expires."
+            "Only this response shows the token. If you repeat the request, the farm creates "
+            "another token; the first one stays valid until it expires."
         ),
         scope="admin",
         query=NoQuery,
@@ -164,7 +165,10 @@ ENDPOINTS: Final = (
             )
         },
         problems={
-            HTTPStatus.CONFLICT: "`joining_closed`: the controller does not listen for other hosts"
+            HTTPStatus.CONFLICT: (
+                "`joining_closed`: other hosts cannot join, because the controller does not "
+                "listen for them"
+            )
         },
         handler=invite,
     ),

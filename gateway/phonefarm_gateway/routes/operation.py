@@ -95,7 +95,7 @@ ENDPOINTS: Final = (
         path="/capabilities",
         name="listCapabilities",
         tag="Farm",
-        summary="List the capabilities, their inputs, and whether they are live verified",
+        summary="List the capabilities, with their inputs, and show whether they are live verified",
         scope="read",
         query=NoQuery,
         body=NoBody,
@@ -128,7 +128,7 @@ ENDPOINTS: Final = (
         name="listAudit",
         tag="Farm",
         summary="List who did what to whom, and why, newest first",
-        about="Send `next_cursor` as `cursor`, with the same filters, for the next page.",
+        about="To get the next page, send `next_cursor` as `cursor`, with the same filters.",
         scope="operate",
         query=AuditFilter,
         body=NoBody,
@@ -155,15 +155,17 @@ ENDPOINTS: Final = (
         name="pause",
         tag=TAG,
         summary="Pause all work, or the work of an app, an account or a capability",
-        about="A repeat replaces the reason. Deadlines that callers gave keep running; "
-        "the farm's own limit of waiting stands still.",
+        about="If you repeat the request, it replaces the reason. A pause does not move the "
+        "deadlines that callers gave; the farm's own limit on waiting does not run during "
+        "the pause.",
         scope="operate",
         query=NoQuery,
         body=Pause,
         example=examples.PAUSE,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The pause; `stopped` runs are being stopped.", models=(operation.Paused,)
+                about="The pause; `stopped` is the number of runs that are being stopped.",
+                models=(operation.Paused,),
             )
         },
         handler=pause,
@@ -173,14 +175,14 @@ ENDPOINTS: Final = (
         path="/resume",
         name="resume",
         tag=TAG,
-        summary="End one pause; other pauses stay",
+        summary="End one pause; other pauses remain",
         scope="operate",
         query=NoQuery,
         body=Resume,
         example=examples.RESUME,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The scope is not paused any more.", models=(operation.Resumed,)
+                about="The scope is no longer paused.", models=(operation.Resumed,)
             )
         },
         handler=resume,
@@ -192,8 +194,8 @@ ENDPOINTS: Final = (
         tag=TAG,
         summary="Run a capability on a real phone to verify it",
         about=(
-            "When the process is completed and its evidence has arrived, record the "
-            "verification. A repeat starts another run."
+            "When the process is completed and its evidence has arrived, record the verification. "
+            "If you repeat the request, it starts another run."
         ),
         scope="operate",
         query=NoQuery,
@@ -224,8 +226,10 @@ ENDPOINTS: Final = (
         path="/profiles/check",
         name="checkProfile",
         tag=TAG,
-        summary="Check on a phone that everything in an app profile is found",
-        about=("The run types and posts nothing. The result of the process says what was found."),
+        summary="Check on a phone that a run finds everything that an app profile names",
+        about=(
+            "The run does not type or post anything. The result of the process shows what it found."
+        ),
         scope="operate",
         query=NoQuery,
         body=CheckProfile,
@@ -256,7 +260,8 @@ ENDPOINTS: Final = (
         tag=TAG,
         summary="Create an API key",
         about=(
-            "Only this response shows the secret. A repeat is refused, because the name exists."
+            "Only this response shows the secret. If you repeat the request, the farm refuses it, "
+            "because the name already exists."
         ),
         scope="admin",
         query=NoQuery,
@@ -267,7 +272,9 @@ ENDPOINTS: Final = (
                 about="The key with its secret.", models=(operation.NewApiKey,)
             )
         },
-        problems={HTTPStatus.CONFLICT: "`state_conflict:<name>`: another key has the name"},
+        problems={
+            HTTPStatus.CONFLICT: "`state_conflict:<name>`: another key already has this name"
+        },
         handler=create_key,
     ),
     Endpoint(
@@ -275,7 +282,7 @@ ENDPOINTS: Final = (
         path="/keys/{key_name}/revoke",
         name="revokeKey",
         tag=TAG,
-        summary="Revoke an API key at once and for good",
+        summary="Revoke an API key, at once and permanently",
         scope="admin",
         query=NoQuery,
         body=NoBody,

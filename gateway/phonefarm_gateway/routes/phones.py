@@ -127,7 +127,7 @@ ENDPOINTS: Final = (
         name="listPhones",
         tag=TAG,
         summary=(
-            "List the phones, with their status, reasons why they get no work, and "
+            "List the phones, with their status, the reasons why they get no work, and their "
             "current processes"
         ),
         scope="read",
@@ -143,13 +143,13 @@ ENDPOINTS: Final = (
         path="/phones/{phone_id}",
         name="getPhone",
         tag=TAG,
-        summary="Read everything that is known of a phone",
+        summary="Read everything that the farm knows about a phone",
         scope="read",
         query=NoQuery,
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about=("The phone's status, readiness, failures, host, recovery steps and audit."),
+                about="The phone's status, readiness, failures, host, recovery steps and audit.",
                 models=(farm.PhoneDetails,),
             )
         },
@@ -166,7 +166,7 @@ ENDPOINTS: Final = (
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The tasks, by host and phone.", models=(farm.HandsNeededList,)
+                about="The tasks, ordered by host and phone.", models=(farm.HandsNeededList,)
             )
         },
         handler=list_needs_hands,
@@ -174,7 +174,7 @@ ENDPOINTS: Final = (
     _change(
         "admit",
         name="admitPhone",
-        summary="Take a phone into service, also after maintenance or a drain",
+        summary="Take a phone into service; this also ends maintenance or a drain",
         body=PerhapsBecause,
         handler=admit,
     ),
@@ -182,15 +182,15 @@ ENDPOINTS: Final = (
         "return",
         name="returnPhone",
         summary="End a phone's quarantine or dirty state after somebody has checked it",
-        about="The call also takes a retired phone back.",
+        about="The call also takes a retired phone back into the farm.",
         handler=return_phone,
     ),
     _change(
         "drain",
         name="drainPhone",
         summary="Start no more runs on a phone; a run in progress continues",
-        about="Admit it to give it work again.",
-        conflicts="`state_conflict:<state>`: the phone gets no work anyway",
+        about="To give the phone work again, admit it.",
+        conflicts="`state_conflict:<state>`: the phone already gets no work",
         handler=drain,
     ),
     _change(
@@ -204,9 +204,8 @@ ENDPOINTS: Final = (
         name="releasePhone",
         summary="Take a phone from the run that drives it",
         about=(
-            "Use this for a run that does not end; try to cancel its process first. "
-            "`epoch` names the lease: if another lease is on the phone by then, "
-            "nothing changes."
+            "Use this call for a run that does not end; first try to cancel its process. `epoch` "
+            "identifies the lease: if the phone has another lease by then, nothing changes."
         ),
         body=ReleasePhone,
         example=None,
@@ -218,8 +217,9 @@ ENDPOINTS: Final = (
         name="holdPhone",
         summary="Reserve a phone for a person, with adb access",
         about=(
-            "The hold waits for the run on the phone and goes before all work. Read "
-            "the hold until its state is EXECUTING; then `address` is its adb server."
+            "The hold begins when the current run on the phone ends, before all other work. Read "
+            "the hold until its state is EXECUTING; then `address` is the address of its adb "
+            "server."
         ),
         body=HoldPhone,
         example=examples.HOLD,

@@ -30,13 +30,13 @@ FOLLOWING: Final = (
 
 _ACCEPTED: Final = {
     HTTPStatus.ACCEPTED: ResponseSpec(
-        about="The process is created and committed.",
+        about="The farm has created and stored the process.",
         models=(Accepted,),
         example=examples.ACCEPTED,
         links=FOLLOWING,
     ),
     HTTPStatus.OK: ResponseSpec(
-        about="A duplicate of an accepted request, or a dry run.",
+        about="The request is a duplicate of an accepted request, or a dry run.",
         models=(Duplicate, DryRun),
         example=examples.DUPLICATE,
     ),
@@ -136,7 +136,7 @@ ENDPOINTS: Final = (
         path="/capability-requests/enqueue",
         name="enqueue",
         tag="Work",
-        summary="Enqueue work of a capability",
+        summary="Enqueue work for a capability",
         about=(
             "You may safely repeat the request: its key is `(capability, "
             "requested_by.system, request_id)`, and a repeat returns 200 with the "
@@ -182,9 +182,9 @@ ENDPOINTS: Final = (
         tag="Work",
         summary="Cancel a process",
         about=(
-            "The controller cancels waiting items at once; active items end as "
-            "`strategy` says. The call never waits for a phone. You may send a "
-            "stronger strategy after a weaker one."
+            "The controller cancels waiting items at once; active items end in the way that "
+            "`strategy` sets. The call never waits for a phone. After a weaker strategy, you may "
+            "send a stronger one."
         ),
         scope="cancel",
         query=NoQuery,
@@ -208,9 +208,9 @@ ENDPOINTS: Final = (
         tag="Work",
         summary="Repeat the request of a process that has ended",
         about=(
-            "The new process has the plan, target and callback of the old process. "
-            "You can rerun a process once: a repeat returns 200 with the same new "
-            "process. A rerun never repeats a post that was made."
+            "The new process has the plan, target and callback of the old process. You can rerun "
+            "a process once: if you repeat the request, it returns 200 with the same new process. "
+            "A rerun never posts again what was already posted."
         ),
         scope="operate",
         query=NoQuery,
@@ -219,12 +219,12 @@ ENDPOINTS: Final = (
             code: ResponseSpec(about=about, models=(operation.Rerun,))
             for code, about in (
                 (HTTPStatus.ACCEPTED, "The new process."),
-                (HTTPStatus.OK, "The process that an earlier request made."),
+                (HTTPStatus.OK, "The process that an earlier request created."),
             )
         },
         problems={
-            HTTPStatus.CONFLICT: "`state_conflict:` the state of the process, made_by_hand, "
-            "nothing_failed, already_posted or outcome_unknown"
+            HTTPStatus.CONFLICT: "`state_conflict:` followed by the state of the process, "
+            "made_by_hand, nothing_failed, already_posted or outcome_unknown"
         },
         handler=rerun,
     ),
@@ -235,8 +235,8 @@ ENDPOINTS: Final = (
         tag="Processes",
         summary="List processes, newest first",
         about=(
-            "A process must match every filter. For the next page send `next_cursor` "
-            "as `cursor`, with the same filters. A page shorter than `limit` is not "
+            "The list contains only processes that match every filter. To get the next page, send "
+            "`next_cursor` as `cursor`, with the same filters. A page shorter than `limit` is not "
             "always the last page."
         ),
         scope="read",
@@ -262,7 +262,7 @@ ENDPOINTS: Final = (
         name="getProcess",
         tag="Processes",
         summary="Read a process",
-        about="The record is the authority on the state of the process.",
+        about="If other sources disagree about the state of the process, this record is right.",
         scope="read",
         query=NoQuery,
         body=NoBody,
@@ -290,7 +290,9 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={
-            HTTPStatus.OK: ResponseSpec(about="The oldest first.", models=(responses.Timeline,))
+            HTTPStatus.OK: ResponseSpec(
+                about="The transitions, oldest first.", models=(responses.Timeline,)
+            )
         },
         handler=get_timeline,
     ),
@@ -299,7 +301,7 @@ ENDPOINTS: Final = (
         path="/processes/{process_id}/explain",
         name="explainProcess",
         tag="Processes",
-        summary="Explain why a process waits, and what would unblock it",
+        summary="Explain why a process waits, and how to unblock it",
         scope="read",
         query=NoQuery,
         body=NoBody,

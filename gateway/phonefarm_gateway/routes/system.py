@@ -23,12 +23,13 @@ _PAGE_HEADERS: Final = {
 
 
 _TWO_SECRETS: Final = (
-    "The controller refuses this gateway's PHONEFARM_GATEWAY_TOKEN. Start both with the same token."
+    "The controller refuses this gateway's PHONEFARM_GATEWAY_TOKEN. Start both programs with the "
+    "same token."
 )
 _OLD_CERTIFICATE: Final = (
-    "The controller refuses this gateway's certificate: it was revoked or has expired. Join again: "
-    "`phonefarm agents invite --gateway --agent-id ID` at the controller, then "
-    "`phonefarm-gateway join TOKEN --state DIR` here."
+    "The controller refuses this gateway's certificate: it was revoked or has expired. Join "
+    "again: `phonefarm agents invite --gateway --agent-id ID` at the controller, then "
+    "`phonefarm-gateway join TOKEN --state DIR` on this host."
 )
 
 
@@ -95,13 +96,13 @@ ENDPOINTS: Final = (
         path="/readyz",
         name="readyz",
         tag="Service",
-        summary="Check that the gateway reaches the controller",
+        summary="Check that the gateway can reach the controller",
         scope=None,
         query=NoQuery,
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The controller answers and knows this gateway.", models=(responses.Ready,)
+                about="The controller answers and accepts this gateway.", models=(responses.Ready,)
             )
         },
         problems={
@@ -117,7 +118,7 @@ ENDPOINTS: Final = (
         path="/metrics",
         name="metrics",
         tag="Service",
-        summary="Read the metrics, for Prometheus",
+        summary="Read the metrics in the format of Prometheus",
         about="Send a key with the scope `read`, unless the gateway runs with --open-metrics.",
         scope="read",
         checks_key=False,

@@ -38,7 +38,9 @@ class Phone(ResponseModel):
     health_until: Annotated[
         Instant | None,
         Field(
-            description="When the health changes by itself, for example at the end of a quarantine"
+            description=(
+                "Time at which the health changes by itself, for example at the end of a quarantine"
+            )
         ),
     ]
     cooling_until: Annotated[
@@ -51,7 +53,9 @@ class Phone(ResponseModel):
     reasons: Annotated[
         tuple[PhoneBlocker, ...],
         Field(
-            description="Everything that keeps work from the phone now; empty while it is offered"
+            description=(
+                "All reasons why the phone gets no work now; empty while the phone is offered"
+            )
         ),
     ]
     needs_hands_since: Instant | None
@@ -64,7 +68,7 @@ class Phone(ResponseModel):
     process_type: Annotated[
         str | None, Field(description="Type of the process that drives the phone")
     ]
-    account_id: Annotated[str | None, Field(description="Account for which the process acts")]
+    account_id: Annotated[str | None, Field(description="Account that the process uses")]
     lease_epoch: Annotated[int | None, Field(description="The `epoch` to send to `release`")]
     agent_connected: bool
     agent_drain: Annotated[
@@ -74,7 +78,8 @@ class Phone(ResponseModel):
         tuple[str, ...],
         Field(
             description=(
-                "What the farm cannot do without this phone while it is withheld; not in lists"
+                "What the farm cannot do while this phone is withheld; lists do not contain this "
+                "field"
             )
         ),
     ]
@@ -85,7 +90,7 @@ class PhoneCounts(ResponseModel):
 
     total: int
     offered: int
-    at_work: Annotated[int, Field(description="Number of phones that a run or a person drives")]
+    at_work: Annotated[int, Field(description="Number of phones that a run or a person is using")]
     withheld: int
     needs_hands: Annotated[int, Field(description="Number of phones at which a person must act")]
 
@@ -137,7 +142,9 @@ class Incident(ResponseModel):
     kind: str
     error: str
     began_at: Instant | None
-    ended_at: Annotated[Instant | None, Field(description="null while the incident lasts")]
+    ended_at: Annotated[
+        Instant | None, Field(description="Time at which the incident ended; null while it lasts")
+    ]
     phones: tuple[str, ...]
     seen_by: Annotated[str, Field(description="Who noticed the incident: agent or controller")]
 
@@ -155,11 +162,12 @@ class Host(ResponseModel):
     connected: bool
     heard_at: Instant | None
     withheld: Annotated[
-        str, Field(description="Why the agent offers none of its phones; empty if it does")
+        str, Field(description="Why the agent offers none of its phones; empty if it offers them")
     ]
     withheld_since: Instant | None
     incidents: Annotated[
-        tuple[Incident, ...], Field(description="Incidents that last come first, then the newest")
+        tuple[Incident, ...],
+        Field(description="First the incidents that still last, then the others, newest first"),
     ]
 
 
@@ -190,7 +198,7 @@ class PhoneDetails(ResponseModel):
     battery_celsius: float | None
     storage_free_bytes: int | None
     looked_at: Instant | None
-    rounds: Annotated[int, Field(description="Number of quarantines because of failures")]
+    rounds: Annotated[int, Field(description="Number of quarantines that failures caused")]
     failures: tuple[PhoneFailure, ...]
     host: Host
     recovery: tuple[AuditEntry, ...]
@@ -200,7 +208,7 @@ class PhoneDetails(ResponseModel):
 class HandsNeeded(ResponseModel):
     """What a person must do, and where."""
 
-    phone_id: Annotated[str | None, Field(description="null for an unidentified device")]
+    phone_id: Annotated[str | None, Field(description="null if the device is not identified")]
     agent_id: str
     adb_serial: str
     reason: str
@@ -221,16 +229,22 @@ class Hold(ResponseModel):
     agent_id: str | None
     state: Annotated[
         str,
-        Field(description="QUEUED or CLAIMED while it waits, EXECUTING while the phone is held"),
+        Field(
+            description=(
+                "QUEUED or CLAIMED while the hold waits, EXECUTING while the phone is held"
+            )
+        ),
     ]
     address: Annotated[
         str | None,
         Field(
-            description="HOST:PORT of the phone's adb server on the phone's host, while it is held"
+            description=(
+                "HOST:PORT of the phone's adb server on the phone's host, while the phone is held"
+            )
         ),
     ]
     until: Instant | None
-    why: Annotated[str, Field(description="Why the hold ended before its time was over")]
+    why: Annotated[str, Field(description="Why the hold ended early")]
 
 
 class Account(ResponseModel):
@@ -263,7 +277,8 @@ class Group(ResponseModel):
         tuple[str, ...] | None,
         Field(
             description=(
-                "Clean-up steps after each run on the group's phones; null if the group sets none"
+                "Clean-up steps after each run on the group's phones; null if the group does not "
+                "set any"
             )
         ),
     ]
@@ -340,7 +355,7 @@ class ProcessMoved(ResponseModel):
     finished_at: Instant | None
     at: Instant | None
     queue_item_id: Annotated[
-        Uuid | None, Field(description="null if the transition is of the process itself")
+        Uuid | None, Field(description="null if this is a transition of the process itself")
     ]
     to_state: str
     actor: str

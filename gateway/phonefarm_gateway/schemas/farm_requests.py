@@ -37,7 +37,7 @@ Reason = Annotated[
 OptionalReason = Annotated[
     str,
     Field(
-        max_length=LONGEST_REASON, description="The reason; if you give one, the audit records it"
+        max_length=LONGEST_REASON, description="The reason, which is optional; the audit records it"
     ),
 ]
 
@@ -57,7 +57,10 @@ class PerhapsBecause(RequestModel):
 class ReleasePhone(Because):
     """Which lease is to end, and why."""
 
-    epoch: Annotated[int, Field(ge=1, le=LARGEST_COUNT, description="`lease_epoch` of GET /phones")]
+    epoch: Annotated[
+        int,
+        Field(ge=1, le=LARGEST_COUNT, description="The value of `lease_epoch` in GET /phones"),
+    ]
 
 
 class HoldPhone(Because):
@@ -77,8 +80,8 @@ class Rerun(Because):
         bool,
         Field(
             description=(
-                "Confirms that somebody has checked the account: posts with outcome_unknown "
-                "are not there"
+                "Confirms that somebody has checked the account, and that the posts with "
+                "outcome_unknown are not there"
             )
         ),
     ] = False
@@ -133,7 +136,7 @@ class PutCleanUp(PerhapsBecause):
 
     steps: Annotated[
         list[CleanUpStepWord] | None,
-        Field(max_length=3, description="The steps; null if the group sets none"),
+        Field(max_length=3, description="The steps; null removes the group's setting"),
     ]
 
 
@@ -156,7 +159,9 @@ class Invite(PerhapsBecause):
     member_id: Annotated[
         Name | None,
         Field(
-            description="The host's name; if absent, the host chooses a name that no host has had"
+            description=(
+                "The host's name; if absent, the host chooses a name that no host has had before"
+            )
         ),
     ] = None
     good_for_seconds: Annotated[int, Field(ge=60, le=86_400)] = 900
@@ -171,7 +176,10 @@ class CreateKey(RequestModel):
         Field(
             min_length=1,
             max_length=6,
-            description="admin includes all scopes, operate includes read and watch",
+            description=(
+                "What the key may do; admin includes all scopes, and operate includes read and "
+                "watch"
+            ),
         ),
     ]
     expires_at: Annotated[Moment | None, Field(description="Absent if the key never expires")] = (
@@ -182,7 +190,8 @@ class CreateKey(RequestModel):
 class _OnPhone(RequestModel):
     phone_id: Name
     account_id: Annotated[
-        Name | None, Field(description="If absent, the only active account on the phone")
+        Name | None,
+        Field(description="The account to use; if absent, the only active account on the phone"),
     ] = None
     requested_by: Requester
 
@@ -191,7 +200,7 @@ class Verify(_OnPhone):
     """On which phone a capability is to be proved."""
 
     inputs: Annotated[
-        Object | None, Field(description="If absent, default inputs that change little")
+        Object | None, Field(description="The inputs; if absent, default inputs that change little")
     ] = None
 
 

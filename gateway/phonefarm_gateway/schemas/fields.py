@@ -25,7 +25,7 @@ Name = Annotated[str, Field(min_length=1, max_length=128)]
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
 Url = Annotated[
     str,
-    Field(min_length=1, max_length=2048, description="http or https, to a public address"),
+    Field(min_length=1, max_length=2048, description="An http or https URL of a public address"),
 ]
 Names = Annotated[list[Name], Field(max_length=MOST_NAMED, fail_fast=True)]
 Object: TypeAlias = dict[str, Any]

@@ -23,16 +23,17 @@ class Paused(Pause):
     """A pause, how many runs it stops, and what it means for what waits in it."""
 
     stopped: int
-    waiting: Annotated[int, Field(description="Items that wait in the scope")]
+    waiting: Annotated[int, Field(description="Number of items that wait in the scope")]
     deadlines_soon: Annotated[
         int,
         Field(
-            description="Those of them whose caller gave a deadline within the next 24 hours. Such"
-            " deadlines go on; the farm's own limit of waiting stands still until the resume"
+            description="Number of these items whose caller gave a deadline within the next 24 "
+            "hours. The pause does not move such deadlines; the farm's own limit on "
+            "waiting does not run until the work is resumed"
         ),
     ]
     first_deadline_at: Annotated[
-        Instant | None, Field(description="The first of these deadlines; null when there is none")
+        Instant | None, Field(description="The first of these deadlines; null if there are none")
     ]
 
 
@@ -96,7 +97,11 @@ class Examination(ResponseModel):
     verdict: Annotated[str, Field(description="The worst verdict of all findings")]
     summary: Annotated[
         str,
-        Field(description="Phones and hosts in one line; empty while the database is away"),
+        Field(
+            description=(
+                "One line that counts phones and hosts; empty while the database does not answer"
+            )
+        ),
     ] = ""
     findings: tuple[Finding, ...]
 
@@ -126,4 +131,4 @@ class Rerun(ResponseModel):
     process_id: Uuid
     request_id: str | None
     items: int
-    already: Annotated[bool, Field(description="True if an earlier request made the process")]
+    already: Annotated[bool, Field(description="True if an earlier request created the process")]

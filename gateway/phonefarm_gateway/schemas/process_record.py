@@ -79,15 +79,16 @@ class LinkedIds(ResponseModel):
 DeadlineAt = Annotated[
     Instant | None,
     Field(
-        description="The latest moment for the first action, else the item ends; null: it may wait"
-        " for ever"
+        description="The latest time at which the first action may begin; an item that waits "
+        "longer ends. null if the item may wait forever"
     ),
 ]
 DeadlineGiven = Annotated[
     bool,
     Field(
-        description="The caller gave the deadline. Otherwise it is the farm's own limit of waiting,"
-        " which stands still while a pause holds the item back: the end of the pause moves it"
+        description="True if the caller gave the deadline. False if it is the farm's own limit on "
+        "waiting, which does not run while a pause holds the item back: when the "
+        "pause ends, the limit moves"
     ),
 ]
 

@@ -39,23 +39,37 @@ class ProcessFilter(Query):
 
     statuses: Annotated[
         list[PublicStatus],
-        Field(alias="status", max_length=20, description="Any of these; repeat the parameter"),
+        Field(
+            alias="status",
+            max_length=20,
+            description=(
+                "Processes with any of these values; to give several, repeat the parameter"
+            ),
+        ),
     ] = Field(default_factory=list)
     types: Annotated[
         list[Name],
-        Field(alias="type", max_length=20, description="Any of these process types; repeatable"),
+        Field(
+            alias="type", max_length=20, description="Processes of any of these types; repeatable"
+        ),
     ] = Field(default_factory=list)
     system: Annotated[Name | None, Field(description="requested_by.system")] = None
     request_id: RequestId | None = None
     account_id: Annotated[
         Name | None,
         Field(
-            description="Processes with an item that is bound to this account or last acted for it"
+            description=(
+                "Processes with an item that is bound to this account, or that last ran for it"
+            )
         ),
     ] = None
     phone_id: Annotated[
         Name | None,
-        Field(description="Processes with an item that is bound to this phone or last ran on it"),
+        Field(
+            description=(
+                "Processes with an item that is bound to this phone, or that last ran on it"
+            )
+        ),
     ] = None
     created_from: Annotated[
         Moment | None, Field(description="Processes created at this time or later")
@@ -66,7 +80,7 @@ class ProcessFilter(Query):
     limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=MOST_LISTED)] = 50
     cursor: Annotated[
         str | None,
-        Field(min_length=1, max_length=1024, description="next_cursor of the previous page"),
+        Field(min_length=1, max_length=1024, description="The `next_cursor` of the previous page"),
     ] = None
 
 
@@ -81,11 +95,11 @@ class AuditFilter(Query):
             description="Id of a phone, account, agent or other subject",
         ),
     ] = None
-    since: Annotated[Moment | None, Field(description="Entries of this time or later")] = None
+    since: Annotated[Moment | None, Field(description="Entries from this time on")] = None
     limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=MOST_AUDITED)] = 100
     cursor: Annotated[
         str | None,
-        Field(min_length=1, max_length=1024, description="next_cursor of the previous page"),
+        Field(min_length=1, max_length=1024, description="The `next_cursor` of the previous page"),
     ] = None
 
 

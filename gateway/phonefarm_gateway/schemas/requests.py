@@ -56,13 +56,21 @@ class Enqueue(RequestModel):
     mode: Literal["manual", "unattended"]
     target: Target
     inputs: Annotated[
-        Object, Field(description="The inputs that `inputs_schema` of GET /capabilities describes")
+        Object,
+        Field(description="The inputs, as `inputs_schema` in GET /capabilities describes them"),
     ]
     callback: Callback
     requested_by: RequestedBy
     priority: (
         Annotated[
-            int, Field(ge=0, le=9, description="0 to 9; work with 9 runs first; the default is 5")
+            int,
+            Field(
+                ge=0,
+                le=9,
+                description=(
+                    "The priority, 0 to 9. Work with priority 9 runs first; the default is 5"
+                ),
+            ),
         ]
         | None
     ) = None
@@ -71,7 +79,7 @@ class Enqueue(RequestModel):
         Annotated[Moment, Field(description="The latest time at which a run may begin to act")]
         | None
     ) = None
-    dry_run: Annotated[bool, Field(description="Check everything, create nothing")] = False
+    dry_run: Annotated[bool, Field(description="Check everything, but create nothing")] = False
 
 
 class Step(RequestModel):
@@ -113,7 +121,7 @@ Requester = Annotated[
     WithJsonSchema(
         {
             "description": (
-                "The system and user that send the request, or only the name of the system"
+                "The system and the user that send the request, or only the name of the system"
             ),
             "anyOf": [
                 {"type": "string", "minLength": 1, "maxLength": 128},
@@ -132,8 +140,9 @@ class Cancel(RequestModel):
     strategy: Annotated[
         Literal["soft", "hard", "soft_then_force"],
         Field(
-            description="soft: the run stops between actions; hard: its container ends now; "
-            "soft_then_force: soft, then hard after force_after_seconds"
+            description="soft: the run stops between two actions; hard: the farm kills the run's "
+            "container at once; soft_then_force: soft, then hard after "
+            "force_after_seconds"
         ),
     ] = "soft_then_force"
     force_after_seconds: Annotated[int, Field(ge=0, le=2**31 - 1)] = 10
@@ -194,7 +203,8 @@ class Replay(RequestModel):
                 max_length=MOST_SEQUENCES,
                 fail_fast=True,
                 description=(
-                    "The callbacks to send again; absent or empty for all that were not delivered"
+                    "The callbacks to send again; if absent or empty, all callbacks that were not "
+                    "delivered"
                 ),
             ),
         ]
@@ -205,13 +215,16 @@ class Replay(RequestModel):
 class PutAccount(RequestModel):
     """The phone and app of an account, and whether it may be used."""
 
-    phone_id: Annotated[Name, Field(description="null for an account on no phone")] | None
-    app: Annotated[Name, Field(description="The app profile's name, e.g. shortvideo")]
+    phone_id: Annotated[Name, Field(description="null if the account is on no phone")] | None
+    app: Annotated[Name, Field(description="The name of the app profile, e.g. shortvideo")]
     active: bool = True
     condition: Annotated[
         Literal["ok", "needs_attention"],
         Field(
-            description="needs_attention keeps work from the account until a person has cleared it"
+            description=(
+                "While an account is in needs_attention it gets no work, until a person clears "
+                "that state"
+            )
         ),
     ] = "ok"
     condition_reason: Annotated[str, Field(max_length=500)] = ""

@@ -37,7 +37,15 @@ class Transition(ResponseModel):
     queue_item_id: Annotated[Uuid | None, Field(description="null for the process itself")]
     from_state: Annotated[str | None, Field(description="null for its creation")]
     to_state: str
-    actor: Annotated[str, Field(description="caller:, agent:, operator:<name> or controller")]
+    actor: Annotated[
+        str,
+        Field(
+            description=(
+                "Who caused the transition: controller, or a name that begins with caller:, "
+                "agent: or operator:"
+            )
+        ),
+    ]
     reason: str
     attempt: int
     phone_id: str | None
@@ -49,7 +57,7 @@ class Timeline(ResponseModel):
 
     process_id: Uuid
     transitions: tuple[Transition, ...]
-    truncated: Annotated[bool, Field(description="Older entries are left out")]
+    truncated: Annotated[bool, Field(description="True if older entries are not in the list")]
 
 
 class ProcessEvent(ResponseModel):
@@ -234,10 +242,10 @@ class Evidence(ResponseModel):
     received_at: Instant | None
     removed_at: Annotated[
         Instant | None,
-        Field(description="Time at which retention removed the file; this entry stays"),
+        Field(description="Time at which retention removed the file; this entry remains"),
     ]
     removed_why: str | None
-    url: Annotated[str, Field(description="A URL relative to this server")]
+    url: Annotated[str, Field(description="A URL that is relative to this server")]
 
 
 class RunEvidence(ResponseModel):
@@ -250,8 +258,8 @@ class RunEvidence(ResponseModel):
         bool,
         Field(
             description=(
-                "True when the manifest has arrived, which comes last and names every "
-                "file, also missing files"
+                "True when the manifest has arrived. The manifest comes last and names every "
+                "file, including missing files"
             )
         ),
     ]
@@ -299,10 +307,17 @@ class CapabilityList(ResponseModel):
 class Session(ResponseModel):
     """Whose key a request has."""
 
-    name: Annotated[str, Field(description="The key's name; ingest_secret for the farm's own")]
+    name: Annotated[
+        str, Field(description="The name of the key. The farm's own key is named ingest_secret.")
+    ]
     scopes: Annotated[tuple[str, ...], Field(description="What the key may do")]
     expires_at: Annotated[
-        Instant | None, Field(description="When the console asks for the key again; null for a key")
+        Instant | None,
+        Field(
+            description=(
+                "Time at which the console asks for the key again; null if the request has a key"
+            )
+        ),
     ]
 
 
@@ -342,4 +357,6 @@ class ProblemDocument(ResponseModel):
     error: Annotated[
         str, Field(description="`<reason>` or `<reason>:<detail>`, for programs to compare")
     ]
-    errors: Annotated[tuple[FieldError, ...], Field(description="A 422 names every wrong field")]
+    errors: Annotated[
+        tuple[FieldError, ...], Field(description="Every wrong field; present with status 422")
+    ]
