@@ -80,7 +80,7 @@ def test_a_json_list_is_read_with_the_lines_its_accounts_begin_on() -> None:
         (b"account_id,app,app\na,s,s\n", 1, "the column app occurs twice"),
         (b"account_id,app,phone,phone_id\na,s,p,p\n", 1, "the column phone occurs twice"),
         (b"account_id,app,colour\na,s,red\n", 1, "'colour' is not a known column"),
-        (b"account_id,app\na,s\nb\n", 3, "has 1 values, but the header 2 columns"),
+        (b"account_id,app\na,s\nb\n", 3, "has 1 values, but the header has 2 columns"),
         (b"account_id,app\na,s\nb,s,x\n", 3, "has 3 values"),
         (b"account_id,app\n,s\n", 2, "account_id is missing"),
         (b"account_id,app\na,\n", 2, "app is missing"),

@@ -72,7 +72,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["phone", "list"], "there is no command phone: did you mean phones?"),
         (["zzz"], "there is no command zzz: `phonefarm --help` lists the commands"),
-        (["phones", "list", "--hots", "x"], "unknown: --hots x; `phonefarm phones list --help`"),
+        (["phones", "list", "--hots", "x"], "unknown arguments: --hots x; `phonefarm phones"),
         (["phones", "drain"], "usage: phonefarm phones drain"),
     ],
 )

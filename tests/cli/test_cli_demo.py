@@ -93,7 +93,7 @@ def _event(milestone: str, sequence: int, *, signed: bool = True) -> CallbackEve
         ([_event("accepted", 1)], "accepted"),
         ([_event("accepted", 1), _event("completed", 3)], "out of order"),
         ([_event("completed", 1), _event("accepted", 2)], "were completed, accepted"),
-        ([_event("accepted", 1), _event("completed", 2, signed=False)], "without a valid"),
+        ([_event("accepted", 1), _event("completed", 2, signed=False)], "have no valid signature"),
     ],
 )
 def test_callbacks_that_are_not_right_prove_nothing(events: list[CallbackEvent], told: str) -> None:

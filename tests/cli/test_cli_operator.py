@@ -80,7 +80,7 @@ async def test_a_pause_says_what_it_costs_and_what_waits_says_until_when(
     assert f"{moment} (caller)" in explained.out
     assert (
         "2 items wait; 1 of them ends at its caller's deadline within 24 h unless resumed before"
-        f" (the first at {moment}); for the others the farm's own limit of waiting stands still"
+        f" (the first at {moment}); for the others the farm's own limit on waiting does not run"
     ) in paused.out
     assert "0 items wait, none with a caller's deadline within 24 h; " in other.out
 

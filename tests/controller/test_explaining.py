@@ -135,7 +135,7 @@ async def test_a_group_is_summed_up(world: World) -> None:
 
     assert told.summary == (
         "2 items wait: agent_disconnected (1); 1 about to be claimed; "
-        "of 3 items in total, 1 on a phone and 0 ended"
+        "in total 3 items (on a phone: 1, ended: 0)"
     )
     assert [len(item.reasons) for item in told.items] == [0, 1]
 

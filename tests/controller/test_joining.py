@@ -134,7 +134,7 @@ async def test_a_token_that_is_over_lets_nobody_in(tmp_path: Path) -> None:
             ago = tx.now - timedelta(seconds=1)
             await tx.connection.execute(update(invitations).values(expires_at=ago))
 
-        with pytest.raises(NotJoinedError, match="for another"):
+        with pytest.raises(NotJoinedError, match="to get another"):
             await join(token, tmp_path / "host", role="agent")
 
     assert read_member(tmp_path / "host") is None

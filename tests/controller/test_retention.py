@@ -340,12 +340,12 @@ def test_settings_are_read() -> None:
     [
         ("nonsense=3d", "forever", "'nonsense' must be one of manifest, verification"),
         ("failed=3", "forever", "--keep-evidence failed: '3' must be a time such as 30d"),
-        ("failed=0d", "forever", "'0d' must have the form"),
-        ("failed", "forever", "'' must have the form"),
+        ("failed=0d", "forever", "'0d' must be a time such as"),
+        ("failed", "forever", "'' must be a time such as"),
         ("manifest=7d", "forever", "manifests must be kept at least as long as success"),
         ("failed=forever", "forever", "manifests must be kept at least as long as failed"),
         ("", "30d", "--keep-processes must be at least as long as the longest"),
-        ("", "soon", "--keep-processes: 'soon' must have the form"),
+        ("", "soon", "--keep-processes: 'soon' must be a time such as"),
     ],
 )
 def test_wrong_settings_are_told(evidence: str, processes: str, told_of: str) -> None:

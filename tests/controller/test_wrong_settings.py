@@ -39,7 +39,7 @@ def started(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--listen", "0.0.0.0:7170"], 2, "--listen: 0.0.0.0 is not loopback"),
+        (["--listen", "0.0.0.0:7170"], 2, "--listen: 0.0.0.0 is not a loopback address"),
         (["--listen", "nonsense"], 2, "--listen must be HOST:PORT, not 'nonsense'"),
         (["--database", "mysql://a/b"], 2, "--database must be sqlite:///FILE or postgresql://"),
         (
