@@ -33,20 +33,20 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "accounts": ("commands.accounts", "list the accounts, and bind them to phones"),
     "groups": (
         "commands.groups",
-        "list and set groups of phones or accounts, which requests can name",
+        "list and change groups of phones or accounts, which requests can name",
     ),
     "capabilities": (
         "commands.capabilities",
         "list the capabilities, and verify them on a phone",
     ),
-    "profiles": ("commands.profiles", "list the app profiles, and check a profile on a phone"),
+    "profiles": ("commands.profiles", "list the app profiles, and check an app profile on a phone"),
     "keys": (
         "commands.keys",
-        "the API keys: create one for each caller, with only the scopes it needs",
+        "manage the API keys: create one for each caller, with only the scopes it needs",
     ),
     "gateways": ("commands.gateways", "list the gateways, invite or revoke one"),
-    "pause": ("commands.pause", "stop starting runs, for all work or for a part of it"),
-    "resume": ("commands.pause", "end one pause; other pauses stay"),
+    "pause": ("commands.pause", "start no new runs, for all work or for a part of it"),
+    "resume": ("commands.pause", "end one pause; other pauses remain"),
     "backup": ("commands.backup", "save a copy of the controller's database"),
     "audit": ("commands.audit", "list who did what to phones, accounts and hosts"),
     "doctor": ("commands.doctor", "check the farm, and print a remedy for each problem"),
@@ -61,7 +61,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "name the farms that you work with, and choose one",
     ),
     "callbacks": ("commands.callbacks", "receive callbacks here, to try them out"),
-    "sim": ("commands.sim", "show simulated phones, and make them fail"),
+    "sim": ("commands.sim", "show the state of simulated phones, and make them fail"),
     "completion": ("commands.completion", "print the script that completes commands in your shell"),
 }
 """The commands in the order of --help: the module that adds each, and what it does.
@@ -73,8 +73,8 @@ _COMPLETING: Final = "_ARGCOMPLETE"
 """argcomplete's shell scripts set it when they ask the program for words."""
 
 _ABOUT = """\
-Phonefarm gives work to Android phones. `up` runs a whole farm in this terminal, `demo` shows one at
-work; the other commands operate a running farm.
+Phonefarm gives work to Android phones. `up` runs a whole farm in this terminal, and `demo` shows a
+farm at work. The other commands operate a running farm.
 """
 
 _EPILOG = """\
@@ -85,7 +85,7 @@ start here:
 
 exit codes:
   0    done
-  1    failed; stderr has the reason
+  1    the command failed; the reason is on stderr
   2    the command line or a setting is wrong, or a port is in use
   3    the watched process was cancelled
   4    another farm uses the data folder
@@ -127,7 +127,9 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     options, unknown = parser.parse_known_args(words)
     if unknown:
         used: argparse.ArgumentParser = getattr(options, "parser", parser)
-        used.error(f"unknown: {' '.join(unknown)}; `{used.prog} --help` lists the options")
+        used.error(
+            f"unknown arguments: {' '.join(unknown)}; `{used.prog} --help` lists the options"
+        )
     return options
 
 

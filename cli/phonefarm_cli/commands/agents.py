@@ -50,7 +50,7 @@ def add(commands: Subparsers) -> None:
         commands, "agents", "list the agents, invite a host, drain or revoke an agent"
     )
     add_list(
-        verbs, "list", ("list all agents, with the times at which their certificates expire"), _list
+        verbs, "list", "list all agents, with the times at which their certificates expire", _list
     )
     add_invite(verbs, role="agent")
     drain = add_verb(
@@ -61,7 +61,7 @@ def add(commands: Subparsers) -> None:
         notes=_DRAIN_NOTES,
     )
     drain.add_argument(
-        "agent_id", metavar="ID", help="id of the agent, see `phonefarm agents list`"
+        "agent_id", metavar="ID", help="id of the agent; see `phonefarm agents list`"
     )
     add_reason(drain, about="the reason; the lists show it and the audit records it")
     drain.add_argument(
@@ -71,7 +71,7 @@ def add(commands: Subparsers) -> None:
     )
     undrain = add_verb(verbs, "undrain", "give a drained host work again", _undrain)
     undrain.add_argument(
-        "agent_id", metavar="ID", help="id of the agent, see `phonefarm agents list`"
+        "agent_id", metavar="ID", help="id of the agent; see `phonefarm agents list`"
     )
     add_reason(undrain)
     add_revoke(verbs, role="agent")
@@ -93,7 +93,7 @@ def add_invite(verbs: Subparsers, *, role: str) -> None:
         dest="member_id",
         default="",
         metavar="ID",
-        help=f"id of the {role}; required if the host has joined before",
+        help=f"id of the {role}; required if the host has joined the farm before",
     )
     if role == "agent":
         invite.add_argument(
@@ -101,7 +101,7 @@ def add_invite(verbs: Subparsers, *, role: str) -> None:
             dest="role",
             action="store_const",
             const="gateway",
-            help="invite a gateway, as the command gateways does",
+            help="invite a gateway, as `phonefarm gateways invite` does",
         )
     invite.add_argument(
         "--for",
@@ -119,7 +119,7 @@ def add_revoke(verbs: Subparsers, *, role: str) -> None:
     revoke = add_verb(
         verbs,
         "revoke",
-        f"end the certificates and the session of {_A[role]} at once",
+        f"revoke the certificates of {_A[role]} and end its session, at once",
         _revoke,
     )
     revoke.set_defaults(role=role)

@@ -26,7 +26,7 @@ SCOPES: Final = {
     "admin": "create and revoke keys; includes all other scopes",
 }
 _ABOUT: Final = """\
-manage manage the API keys: create one for each caller, with only the scopes that the caller needs"""
+manage the API keys: create one for each caller, with only the scopes it needs"""
 _CREATE_NOTES: Final = """\
 scopes:
 {scopes}
