@@ -23,7 +23,7 @@ from phonefarm_cli.terminal import print_error
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "up": ("up.command", "run a whole farm in this terminal"),
     "demo": ("demo.command", "three simulated phones, two requests, callbacks, checks"),
-    "submit": ("commands.submit", "ask for work, and follow it if you like"),
+    "submit": ("commands.submit", "request work, and optionally follow it"),
     "processes": ("commands.processes", "list, inspect, cancel and rerun processes"),
     "phones": (
         "commands.phones",
@@ -54,8 +54,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "commands.console",
         "print a link that logs a browser in to the web console",
     ),
-    "logs": ("commands.logs", "print the logs of a farm that runs here"),
-    "env": ("commands.env", "print address and key of the farm as shell variables"),
+    "logs": ("commands.logs", "print the logs of a farm on this host"),
+    "env": ("commands.env", "print the farm's addresses and key as shell variables"),
     "contexts": (
         "commands.contexts",
         "name the farms that you work with, and choose one",

@@ -41,7 +41,7 @@ async def test_why_there_is_no_link_is_said() -> None:
     async with farm() as it:
         rest = it.base.removeprefix("http://")
 
-        with pytest.raises(CommandError, match="makes no link"):
+        with pytest.raises(CommandError, match="did not create a link"):
             await console_link(rest, "wrong")
     with pytest.raises(CommandError, match="does not answer"):
         await console_link(rest, KEY)

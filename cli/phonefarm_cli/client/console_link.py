@@ -30,4 +30,4 @@ async def console_link(rest: str, key: str) -> str:
             why = answer.get("detail", response.status)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise CommandError(f"the gateway at {rest} does not answer: {error!r}") from error
-    raise CommandError(f"the gateway at {rest} makes no link: {why}")
+    raise CommandError(f"the gateway at {rest} did not create a link: {why}")

@@ -123,14 +123,16 @@ def add_revoke(verbs: Subparsers, *, role: str) -> None:
         _revoke,
     )
     revoke.set_defaults(role=role)
-    revoke.add_argument("member_id", metavar="ID", help=f"id, see the verb list of {role}s")
+    revoke.add_argument(
+        "member_id", metavar="ID", help=f"id of the {role}; see `phonefarm {role}s list`"
+    )
     if role == "agent":
         revoke.add_argument(
             "--gateway",
             dest="role",
             action="store_const",
             const="gateway",
-            help="revoke a gateway, as the command gateways does",
+            help="revoke a gateway, as `phonefarm gateways revoke` does",
         )
     add_reason(revoke, required=False)
 

@@ -17,9 +17,10 @@ from phonefarm_cli.terminal import echo, note_stderr, warn
 
 SECRET: Final = "PHONE_FARM_WEBHOOK_SECRET"  # noqa: S105 - a variable's name
 _NOTES: Final = """\
-Requests name the printed URL as their callback. A farm of `phonefarm up` may send callbacks to this
-machine. The secret is the farm's own (up.json), or PHONE_FARM_WEBHOOK_SECRET. A callback with a
-wrong signature is answered like the others, and marked UNSIGNED.
+Use the URL that the command prints as the callback URL of your requests. A farm that `phonefarm up`
+runs may send callbacks to this machine. The command takes the secret from the farm's up.json or
+from PHONE_FARM_WEBHOOK_SECRET. It answers a callback with a wrong signature like any other, but
+marks it UNSIGNED.
 
 examples:
   phonefarm callbacks listen
@@ -44,7 +45,7 @@ def add(commands: Subparsers) -> None:
         nargs="?",
         default="127.0.0.1:9000",
         metavar="HOST:PORT",
-        help="where to listen; port 0 takes any free port (%(default)s)",
+        help="address on which to listen; port 0 takes any free port (%(default)s)",
     )
     add_farm_options(listen)
     listen.add_argument("--json", action="store_true", help="print one callback per line as JSON")
@@ -55,7 +56,8 @@ async def _listen(options: argparse.Namespace) -> ExitCode:
     secret = config.secret(SECRET) or farm_address(options).webhook_secret
     if not secret:
         raise CommandError(
-            f"the secret of the farm's callbacks is not known: set {SECRET} or {SECRET}_FILE",
+            f"the command does not know the secret that signs the farm's callbacks: set {SECRET} "
+            f"or {SECRET}_FILE",
             ExitCode.MISUSED,
         )
     address = config.address(options.address, name="HOST:PORT")
@@ -65,7 +67,7 @@ async def _listen(options: argparse.Namespace) -> ExitCode:
             stop_signals() as stop,
             Receiver.serving(secret, address=address, told=show) as receiver,
         ):
-            note_stderr(f"callbacks go to {receiver.url}; Ctrl-C ends")
+            note_stderr(f"listening for callbacks at {receiver.url}; press Ctrl-C to stop")
             await stop.wait()
     except OSError as error:
         message = f"cannot listen at {options.address}: {error.strerror}; give another HOST:PORT"

@@ -15,13 +15,13 @@ from phonefarm_cli.up_file import read_up_file
 
 _ABOUT: Final = """\
 Print a link that logs a browser in to the web console. The link works once, within 5 minutes, on
-the gateway's own machine, and has the rights of the key. From another machine, first forward the
-port: ssh -L 8080:127.0.0.1:8080 HOST.
+the gateway's own machine, and gives the browser the rights of the key. On another machine, first
+forward the port: ssh -L 8080:127.0.0.1:8080 HOST.
 """
 _EPILOG: Final = """\
 which farm:
-  --data DIR                     the folder of a farm that runs here (.farm), with its up.json
-  --rest HOST:PORT, --key KEY    or address of the gateway, on loopback, and key
+  --data DIR                     folder of a farm on this host (.farm), which contains its up.json
+  --rest HOST:PORT, --key KEY    instead: loopback address of the gateway, and key
   PHONEFARM_KEY                  the key from the environment
 
 examples:
@@ -43,7 +43,9 @@ def add(commands: Subparsers) -> None:
         "--data", type=Path, default=Path(".farm"), metavar="DIR", help="the farm's folder (.farm)"
     )
     parser.add_argument(
-        "--rest", metavar="HOST:PORT", help="address of the gateway, instead of that in up.json"
+        "--rest",
+        metavar="HOST:PORT",
+        help="address of the gateway, instead of the address in up.json",
     )
     parser.add_argument("--key", metavar="KEY", help="the API key, instead of the one in up.json")
     parser.add_argument("--json", action="store_true", help="print JSON for scripts")
@@ -62,5 +64,5 @@ def _console(options: argparse.Namespace) -> ExitCode:
         print_json({"url": link})
     else:
         echo(link)
-    note_stderr("works once, within 5 minutes, in a browser of this machine")
+    note_stderr("the link works once, within 5 minutes, in a browser on this machine")
     return ExitCode.OK

@@ -14,8 +14,9 @@ from phonefarm_cli.errors import CommandError, ExitCode
 
 _COLUMNS: Final = ("CONTEXT", "CURRENT", "CONTROLLERS", "REST", "CA")
 _NOTES: Final = """\
-The file is contexts.json in ~/.config/phonefarm, or PHONEFARM_CONTEXTS. Only you can read it: it
-has the keys. Commands use the current context unless they are told otherwise (--help of any verb).
+The contexts are in ~/.config/phonefarm/contexts.json, or in the file that PHONEFARM_CONTEXTS names.
+Only you can read the file, because it contains the keys. Commands use the current context unless
+you name another farm (see --help of any verb).
 
 examples:
   phonefarm contexts put berlin --grpc 10.0.0.5:7443 --ca ca.pem --key-file ~/berlin.key
@@ -32,17 +33,24 @@ def add(commands: Subparsers) -> None:
     put = _verb(verbs, "put", "create or replace a context", _put)
     put.add_argument("name", metavar="NAME", help="name of the farm")
     put.add_argument(
-        "--grpc", required=True, metavar="HOST:PORT", help="its controllers, separated by commas"
+        "--grpc",
+        required=True,
+        metavar="HOST:PORT",
+        help="addresses of its controllers, separated by commas",
     )
     key = put.add_mutually_exclusive_group(required=True)
     key.add_argument("--key", metavar="KEY", help="an API key")
     key.add_argument("--key-file", type=Path, metavar="FILE", help="a file that holds the API key")
-    put.add_argument("--ca", type=Path, metavar="FILE", help="its ca.pem; calls then use TLS")
-    put.add_argument("--rest", default="", metavar="URL", help="its REST API, for `phonefarm env`")
+    put.add_argument(
+        "--ca", type=Path, metavar="FILE", help="the farm's ca.pem; calls then use TLS"
+    )
+    put.add_argument(
+        "--rest", default="", metavar="URL", help="URL of its REST API, for `phonefarm env`"
+    )
     use = _verb(verbs, "use", "make a context the current one", _use)
     chosen = use.add_mutually_exclusive_group(required=True)
     chosen.add_argument("name", nargs="?", metavar="NAME", help="name of the context")
-    chosen.add_argument("--none", action="store_true", help="have no current context")
+    chosen.add_argument("--none", action="store_true", help="make no context the current one")
     delete = _verb(verbs, "delete", "delete a context", _delete)
     delete.add_argument("name", metavar="NAME", help="name of the context")
 
@@ -76,7 +84,7 @@ def _list(options: argparse.Namespace) -> None:
             for name, each in contexts.known.items()
         ],
         records=[_record(contexts, name) for name in contexts.known],
-        empty="no context yet: `phonefarm contexts put --help` shows how to make one",
+        empty="no contexts yet: `phonefarm contexts put --help` shows how to create one",
         optional=("CA", "REST"),
     )
     print_listing(listing, options)

@@ -10,9 +10,9 @@ from phonefarm_cli.console.json_output import print_json
 from phonefarm_cli.errors import ExitCode
 
 _NOTES: Final = """\
-FARM is the REST API, KEY the API key, WEBHOOK_SECRET signs callbacks; PHONEFARM_GRPC, PHONEFARM_KEY
-and PHONEFARM_CA are for other phonefarm commands. What is not known is left out: only a farm of
-`phonefarm up` has all of them.
+FARM is the URL of the REST API, KEY is the API key, and WEBHOOK_SECRET is the secret that signs
+callbacks. PHONEFARM_GRPC, PHONEFARM_KEY and PHONEFARM_CA are for other phonefarm commands. The
+command omits what it does not know; it knows all of them only for a farm that `phonefarm up` runs.
 
 example:
   eval "$(phonefarm env)"
@@ -25,8 +25,8 @@ def add(commands: Subparsers) -> None:
     """Add `phonefarm env`."""
     env = commands.add_parser(
         "env",
-        help="print address and key of the farm as shell variables",
-        description="Print address and key of the farm as shell variables.",
+        help="print the farm's addresses and key as shell variables",
+        description="Print the farm's addresses and key as shell variables.",
         epilog=_NOTES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

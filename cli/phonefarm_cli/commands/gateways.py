@@ -14,16 +14,23 @@ from phonefarm_cli.console.tables import Cell, counted
 
 _COLUMNS: Final = ("GATEWAY", "CONNECTED", "SIGNS", "CERTIFICATE UNTIL", "REFUSED")
 _NOTES: Final = """\
-CONNECTED is whether the gateway called the controller that answers in the last 120 s; with several
-controllers it may call another one. SIGNS is whether it signs callbacks. REFUSED is why the
-controller refused its last call; `phonefarm doctor` has the remedy.
+CONNECTED shows whether the gateway has called the controller that answers this command within the
+last 120 s; if the farm has several controllers, it may call another one. SIGNS shows whether the
+gateway signs callbacks. REFUSED shows why the controller refused its last call; `phonefarm doctor`
+prints the remedy.
 """
 
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm gateways` and its verbs."""
     verbs = add_verbs(commands, "gateways", "list the gateways, invite or revoke one")
-    add_list(verbs, "list", "list the gateways that joined or call", _list, notes=_NOTES)
+    add_list(
+        verbs,
+        "list",
+        "list the gateways that have joined the farm or call it",
+        _list,
+        notes=_NOTES,
+    )
     agents.add_invite(verbs, role="gateway")
     agents.add_revoke(verbs, role="gateway")
 
@@ -36,7 +43,7 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> Li
         columns=_COLUMNS,
         rows=[_row(gateway) for gateway in gateways],
         records=[message_dict(gateway) for gateway in gateways],
-        empty="no gateway yet",
+        empty="no gateways yet",
         summary=f"{counted(len(gateways), 'gateway')}: {connected} connected",
     )
 

@@ -18,9 +18,10 @@ _STYLES: Final = {"debug": "dim", "warning": "yellow", "error": "red", "critical
 _HEAD: Final = frozenset({"timestamp", "program", "level", "event"})
 _POLL_SECONDS: Final = 0.3
 _NOTES: Final = """\
-Print the lines of all programs of `phonefarm up` in the order of their time, as
-`TIME PROGRAM LEVEL EVENT KEY=VALUE`. On other hosts systemd has the logs:
-journalctl -u phonefarm-agent. `phonefarm processes evidence PROCESS --save DIR` has those of runs.
+Print the log lines of all programs of `phonefarm up`, ordered by time, as
+`TIME PROGRAM LEVEL EVENT KEY=VALUE`. On other hosts, systemd keeps the logs: run
+`journalctl -u phonefarm-agent`. To get the logs of runs, use
+`phonefarm processes evidence PROCESS --save DIR`.
 
 examples:
   phonefarm logs --level warning
@@ -33,23 +34,38 @@ def add(commands: Subparsers) -> None:
     """Add `phonefarm logs`."""
     logs = commands.add_parser(
         "logs",
-        help="print the logs of a farm that runs here",
-        description="Print the logs of a farm that runs here.",
+        help="print the logs of a farm on this host",
+        description="Print the logs of a farm on this host.",
         epilog=_NOTES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     logs.add_argument(
-        "programs", nargs="*", metavar="PROGRAM", help="controller, agent, gateway, ... (all)"
+        "programs",
+        nargs="*",
+        metavar="PROGRAM",
+        help="the programs whose logs to print: controller, agent, gateway, ... (default: all)",
     )
     logs.add_argument("--data", type=Path, metavar="DIR", help="folder of the farm (.farm)")
     logs.add_argument(
-        "--level", choices=_LEVELS, default="info", help="print this level and above (%(default)s)"
+        "--level",
+        choices=_LEVELS,
+        default="info",
+        help="print lines of this level and above (%(default)s)",
     )
     logs.add_argument(
-        "--about", default="", metavar="TEXT", help="print only lines with this text, e.g. an id"
+        "--about",
+        default="",
+        metavar="TEXT",
+        help="print only lines that contain this text, e.g. an id",
     )
-    logs.add_argument("--follow", action="store_true", help="print new lines until Ctrl-C")
-    logs.add_argument("--json", action="store_true", help="print the lines as they are logged")
+    logs.add_argument(
+        "--follow", action="store_true", help="continue to print new lines until Ctrl-C"
+    )
+    logs.add_argument(
+        "--json",
+        action="store_true",
+        help="print the lines in the JSON form in which they are logged",
+    )
     logs.set_defaults(perform=_print_logs, parser=logs)
 
 

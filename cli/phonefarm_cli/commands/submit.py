@@ -23,9 +23,9 @@ from phonefarm_cli.terminal import note_stderr
 
 _MODES: Final = {"manual": process_pb2.MODE_MANUAL, "unattended": process_pb2.MODE_UNATTENDED}
 _NOTES: Final = """\
-Without --phone, --account or --group any phone that fits gets the work. NAME=VALUE is one input of
-the capability, see `phonefarm capabilities list --json`; VALUE is text or JSON, and for a list
---input may be repeated. --watch shows the process until it ends; the exit code is then that of
+Without --phone, --account or --group, any suitable phone gets the work. NAME=VALUE is one input of
+the capability; see `phonefarm capabilities list --json`. VALUE is text or JSON; to give a list, you
+may repeat --input. --watch shows the process until it ends; the exit code is then the exit code of
 `phonefarm processes watch PROCESS`.
 
 examples:
@@ -38,30 +38,51 @@ examples:
 def add(commands: Subparsers) -> None:
     """Add `phonefarm submit`."""
     submit = add_verb(
-        commands, "submit", "ask for work, and follow it if you like", _submit, notes=_NOTES
+        commands, "submit", "request work, and optionally follow it", _submit, notes=_NOTES
     )
     submit.add_argument(
         "capability", metavar="CAPABILITY", help="see `phonefarm capabilities list`"
     )
     given = submit.add_mutually_exclusive_group()
     given.add_argument(
-        "--input", action="append", default=[], metavar="NAME=VALUE", help="one input; repeatable"
+        "--input", action="append", default=[], metavar="NAME=VALUE", help="an input; repeatable"
     )
-    given.add_argument("--inputs", metavar="FILE", help="all inputs, a JSON object (- reads stdin)")
+    given.add_argument(
+        "--inputs", metavar="FILE", help="file with all inputs as a JSON object (- reads stdin)"
+    )
     target = submit.add_mutually_exclusive_group()
     target.add_argument("--phone", metavar="PHONE", help=PHONE_NAMES)
-    target.add_argument("--account", metavar="ACCOUNT", help="the account for which the run works")
+    target.add_argument("--account", metavar="ACCOUNT", help="the account that the run uses")
     target.add_argument("--group", metavar="NAME", help="every phone of this group gets the work")
-    target.add_argument("--any-of", metavar="NAME", help="any one phone of this group gets it")
+    target.add_argument(
+        "--any-of", metavar="NAME", help="any one phone of this group gets the work"
+    )
     submit.add_argument(
         "--mode", choices=list(_MODES), default="manual", help="manual or unattended (%(default)s)"
     )
-    submit.add_argument("--request-id", metavar="ID", help="makes a repeat safe (a new one)")
-    submit.add_argument("--priority", type=int, metavar="N", help="0 to 9; 9 runs first (5)")
-    submit.add_argument("--not-before", metavar="TIME", help="begin at this time or later")
-    submit.add_argument("--deadline", metavar="TIME", help="latest time for the first action")
-    submit.add_argument("--callback", metavar="URL", help="send the events of the process there")
-    submit.add_argument("--dry-run", action="store_true", help="check everything, create nothing")
+    submit.add_argument(
+        "--request-id",
+        metavar="ID",
+        help="id that makes it safe to repeat the request (default: a new id)",
+    )
+    submit.add_argument(
+        "--priority",
+        type=int,
+        metavar="N",
+        help="priority, 0 to 9; work with priority 9 runs first (5)",
+    )
+    submit.add_argument(
+        "--not-before", metavar="TIME", help="the run does not begin before this time"
+    )
+    submit.add_argument(
+        "--deadline", metavar="TIME", help="latest time at which the first action may begin"
+    )
+    submit.add_argument(
+        "--callback", metavar="URL", help="URL to which the farm sends the events of the process"
+    )
+    submit.add_argument(
+        "--dry-run", action="store_true", help="check everything, but create nothing"
+    )
     submit.add_argument("--watch", action="store_true", help="show the process until it ends")
 
 
@@ -86,7 +107,9 @@ async def _submit(options: argparse.Namespace, controller: ControllerClient) -> 
         request.deadline.CopyFrom(parse_time(options.deadline, name="--deadline", now=now))
     answer = await controller.call(controller.processes.Enqueue, request)
     if answer.request_differs:
-        note_stderr("an earlier request with this id had another content; it stays as it was")
+        note_stderr(
+            "an earlier request with this id had different content; the farm did not change it"
+        )
     if options.watch and not options.dry_run:
         return await _watch(options, controller, answer.process_id)
     print_result(options, answer, _line(options, answer))
@@ -96,7 +119,7 @@ async def _submit(options: argparse.Namespace, controller: ControllerClient) -> 
 def _line(options: argparse.Namespace, answer: process_pb2.EnqueueResponse) -> str:
     if options.dry_run:
         items = "1 item" if answer.items_planned == 1 else f"{answer.items_planned} items"
-        return f"valid: it would make {items}; nothing was created"
+        return f"the request is valid: it would create {items}; nothing was created"
     known = ", accepted before" if answer.duplicate else ""
     return f"{answer.process_id}: {answer.process_status}{known}, request {answer.request_id}"
 

@@ -11,15 +11,15 @@ from phonefarm_cli.contexts import CONTEXT_VARIABLE, read_contexts
 from phonefarm_cli.up_file import read_up_file
 
 EPILOG: Final = """\
-which farm, the first that is given:
-  --grpc HOST:PORT, --key KEY    address and key; several controllers with commas
+which farm (the command uses the first of these that you give):
+  --grpc HOST:PORT, --key KEY    address and key; separate several controllers by commas
   --context NAME                 a farm that `phonefarm contexts list` shows
-  --data DIR                     the folder of a farm that runs here, with its up.json
+  --data DIR                     folder of a farm on this host, which contains its up.json
   PHONEFARM_GRPC, PHONEFARM_KEY, PHONEFARM_CA   address and key from the environment
-  PHONEFARM_CONTEXT              the name of a context from the environment
+  PHONEFARM_CONTEXT              name of a context from the environment
   the current context            see `phonefarm contexts use NAME`
-  .farm                          the folder of a farm that runs here
---ca FILE is for a --tls-listen address on another host: the farm's ca.pem.
+  .farm                          folder of a farm on this host
+--ca FILE is the farm's ca.pem, for a --tls-listen address on another host.
 """
 DEFAULT_DATA: Final = Path(".farm")
 
@@ -39,10 +39,10 @@ def add_farm_options(parser: argparse.ArgumentParser) -> None:
     """Add --data, --context, --grpc, --ca and --key."""
     farm = parser.add_argument_group("which farm")
     farm.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of a farm that runs here (.farm)"
+        "--data", type=Path, metavar="DIR", help="folder of a farm on this host (.farm)"
     )
     farm.add_argument(
-        "--context", metavar="NAME", help="a farm that you have named with the command contexts"
+        "--context", metavar="NAME", help="name of a context; see `phonefarm contexts list`"
     )
     farm.add_argument(
         "--grpc", metavar="HOST:PORT", help="address of a controller; separate several by commas"

@@ -210,7 +210,10 @@ class _FarmLauncher:
         try:
             link = await console_link(started.rest, self._secrets[API_KEY])
             echo(f"  console      {link}")
-            note("               logs in once, within 5 minutes; `phonefarm console` makes another")
+            note(
+                "               the link works once, within 5 minutes; `phonefarm console` "
+                "creates another one"
+            )
         except CommandError:
             echo(f"  console      http://{started.rest}/console - log in with the API key")
         echo(f"ready: http://{started.rest} - Ctrl-C stops everything")
