@@ -64,7 +64,7 @@ async def test_a_dry_run_creates_nothing_and_a_wrong_input_is_named(
         with pytest.raises(CommandError, match="there is no capability warmup; known: "):
             await operator.command("submit", "warmup")
 
-    assert told.out == "valid: it would make 1 item; nothing was created\n"
+    assert told.out == "the request is valid: it would create 1 item; nothing was created\n"
     assert json.loads(listed.out)["processes"] == []
 
 

@@ -124,7 +124,7 @@ def add_revoke(verbs: Subparsers, *, role: str) -> None:
     )
     revoke.set_defaults(role=role)
     revoke.add_argument(
-        "member_id", metavar="ID", help=f"id of the {role}; see `phonefarm {role}s list`"
+        "member_id", metavar="ID", help=f"id of the {role}, as the verb list shows it"
     )
     if role == "agent":
         revoke.add_argument(
@@ -132,7 +132,7 @@ def add_revoke(verbs: Subparsers, *, role: str) -> None:
             dest="role",
             action="store_const",
             const="gateway",
-            help="revoke a gateway, as `phonefarm gateways revoke` does",
+            help="revoke a gateway, as `phonefarm gateways revoke ID` does",
         )
     add_reason(revoke, required=False)
 
