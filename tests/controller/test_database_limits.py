@@ -13,7 +13,7 @@ from phonefarm_controller.store import database as limits
 from phonefarm_controller.store import stuck_transactions
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import _LOCK, migrate
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 pytestmark = pytest.mark.postgres
 
@@ -87,6 +87,22 @@ async def test_a_transaction_that_stands_still_loses_its_locks_and_its_writes(
             words = (await tx.connection.execute(text("SELECT word FROM notes"))).scalars().all()
 
     assert words == ["in between"]
+
+
+async def test_a_server_that_became_read_only_is_left(postgres_url: str) -> None:
+    """As after a failover: callers are told to come again, and a new connection can write."""
+    name = make_url(postgres_url).database
+    read_only = f'ALTER DATABASE "{name}" SET default_transaction_read_only'
+    plain = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
+    await plain.execute(f"{read_only} = on")
+    async with open_database(postgres_url, SystemClock()) as database:
+        with pytest.raises(DatabaseBusyError, match="read-only"):
+            await _run(database, "CREATE TABLE notes (word TEXT)")
+        await plain.execute("SET default_transaction_read_only = off")
+        await plain.execute(f"{read_only} = off")
+
+        await _run(database, "CREATE TABLE notes (word TEXT)")
+    await plain.close()
 
 
 async def test_a_call_waits_for_a_connection_only_so_long(

@@ -45,6 +45,25 @@ async def test_an_event_is_the_whole_record_in_the_documented_shape() -> None:
         assert owed.reports[0].http_status == 204
 
 
+@pytest.mark.parametrize(
+    ("written", "requested"),
+    [
+        ("/h?sig=a%2Bb%2Fc%3D%3D&d=%27q%27", "/h?sig=a%2Bb%2Fc%3D%3D&d=%27q%27"),
+        ("/%7Eme/%41/../x", "/%7Eme/%41/../x"),
+        ("/caf\N{LATIN SMALL LETTER E WITH ACUTE}", "/caf%C3%A9"),
+    ],
+)
+async def test_a_callback_url_is_requested_as_it_was_given(written: str, requested: str) -> None:
+    """A signed URL breaks when an escape is decoded (aiohttp#3424); other alphabets are escaped."""
+    async with Receiver.serving() as receiver, farm() as it:
+        answer = await it.enqueue(callback={"url": receiver.url(written)})
+        assert answer.status == 202, answer.body
+
+        (got,) = await receiver.wait(1)
+
+    assert got.path == requested
+
+
 async def test_our_signature_is_plain_hmac_of_timestamp_and_body() -> None:
     """A receiver can verify with nothing but HMAC-SHA256 over `timestamp.body`."""
     async with Receiver.serving() as receiver, farm(webhook_secret=SECRET) as it:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from phonefarm_common.clock import Clock
-from sqlalchemy import event, make_url, text
+from sqlalchemy import ExceptionContext, event, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -42,6 +42,9 @@ _LOOK_SECONDS = 0.005
 PASSING = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58"})
 """Classes of PostgreSQL's SQLSTATE (appendix A) that say nothing of the statement: connections,
 logins, a missing database, deadlocks, resources, locks, an operator's hand, the system."""
+
+READ_ONLY = "25006"
+"""A write in a read-only transaction, which ours never are by themselves: a standby answers."""
 
 
 class DatabaseTakenError(Exception):
@@ -232,6 +235,15 @@ def _will_pass(error: DBAPIError) -> bool:
     return state[:2] in PASSING
 
 
+def _leave_a_standby(context: ExceptionContext) -> None:
+    """Give a connection up whose server has become read-only, as after a failover.
+
+    A new connection may find the new primary; on the old one every write fails for ever.
+    """
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
+
+
 @asynccontextmanager
 async def open_database(url: str, clock: Clock) -> AsyncIterator[Database]:
     """Open *url* (sqlite:///FILE or postgresql://...) while the block runs.
@@ -259,6 +271,7 @@ async def open_database(url: str, clock: Clock) -> AsyncIterator[Database]:
                 },
             },
         )
+        event.listen(engine.sync_engine, "handle_error", _leave_a_standby)
         database = Database(writer=engine, reader=engine, now=None)
         try:
             yield database

@@ -32,6 +32,15 @@ _EXPLANATION_SECONDS: Final = 1.0
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "phonefarm-callback/1.0"}
 
 
+def _as_written(url: str) -> URL:
+    """Return *url* so that it is requested unchanged: a signature may cover its escapes.
+
+    yarl writes `%2F` as `/` and resolves `..` unless it is told that the URL is encoded; a URL
+    with letters of other alphabets is not.
+    """
+    return URL(url, encoded=url.isascii())
+
+
 def event_body(delivery: Delivery) -> bytes:
     """Return the body of *delivery*: the same bytes on every attempt."""
     return dump(
@@ -118,7 +127,7 @@ class Sender:
             )
         try:
             async with asyncio.timeout(self._attempt_seconds):
-                return await self._post(URL(delivery.url), body, headers)
+                return await self._post(_as_written(delivery.url), body, headers)
         except TimeoutError:
             return _failed(f"no answer within {self._attempt_seconds:g} s")
         except aiohttp.ClientConnectorCertificateError as error:
