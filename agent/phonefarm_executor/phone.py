@@ -48,7 +48,22 @@ class Phone:
         """Quarters of a turn at the last look; None before the first."""
 
     def greet(self, package: str) -> None:
-        """Learn by reads alone that the phone answers, its size, and that the app is installed."""
+        """Learn by reads alone that the phone answers, its size, and that the app is installed.
+
+        An agent that takes the run over starts its adb anew, which can cut a command that came
+        early although the phone is well: a command that fails is asked again, twice.
+        """
+        for tries_left in (2, 1, 0):
+            try:
+                self._greet(package)
+            except FailedError as error:
+                if error.code is not Code.ADB_FAILED or not tries_left:
+                    raise
+                self._pace.wait(SETTLE_SECONDS)
+            else:
+                return
+
+    def _greet(self, package: str) -> None:
         if not self._run("getprop", "ro.build.version.sdk").stdout.strip():
             raise FailedError(Code.ADB_FAILED, "the phone did not report its Android version")
         found = {

@@ -112,7 +112,7 @@ async def test_a_selector_that_matches_nothing_is_named_and_shown(at_work: Hand)
     assert of_item.count("selector_not_found") == 1  # not tried again
     assert error["queue_item_id"] == record["linked_ids"]["queue_item_ids"][0]
     assert "search.box (resource-id com.example.shortvideo:id/gone_box)" in error["message"]
-    assert "on screen search" in error["message"]
+    assert "on the screen search" in error["message"]
 
     async def kept() -> dict[str, bytes] | None:
         files = {path.name: path for path in at_work.farm.evidence(process_id)}

@@ -39,7 +39,7 @@ async def test_a_missing_selector_is_named_with_its_screen(tmp_path: Path) -> No
         message = failed["failure"]["message"]
         assert message.startswith("search: ")
         assert "search.box (resource-id com.example.shortvideo:id/gone_box)" in message
-        assert "on screen search" in message
+        assert "on the screen search" in message
         assert failed["evidence"] == ["a1-screen.png", "a1-ui.xml"]
         assert bench.control.evidence("a1-screen.png").startswith(b"\x89PNG")
         assert b"search_box" in bench.control.evidence("a1-ui.xml")

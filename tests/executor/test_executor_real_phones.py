@@ -3,9 +3,14 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from phonefarm_executor.adb_link import Answer, Link
+from phonefarm_executor.deadlines import Pace
+from phonefarm_executor.failures import Code, FailedError
+from phonefarm_executor.phone import Phone
+from phonefarm_executor.signals import Signals
 from phonefarm_simulator.commands import ui_commands
 from phonefarm_simulator.personality import names
 from PIL import Image
@@ -272,3 +277,33 @@ async def test_a_phone_that_may_not_be_touched(tmp_path: Path) -> None:
 
     assert (failure["code"], failure["class"]) == ("adb_failed", "infra")
     assert "INJECT_EVENTS permission" in failure["message"]
+
+
+class ScriptedLink:
+    """A phone that is well, behind an adb that fails the first commands."""
+
+    def __init__(self, *, failures: int) -> None:
+        self.failures = failures
+
+    def shell(self, words: Sequence[str], *, limit: float) -> Answer:
+        """Fail, or answer as a phone does."""
+        assert limit > 0
+        if self.failures:
+            self.failures -= 1
+            raise FailedError(Code.ADB_FAILED, "the connection ended before the answer was whole")
+        said = {"getprop": b"34", "wm": b"Physical size: 720x1280", "pm": b"package:/base.apk"}
+        return Answer(stdout=said[words[0]], stderr=b"", code=0)
+
+
+@pytest.mark.parametrize(("failures", "met"), [(0, True), (2, True), (3, False)])
+def test_a_phone_behind_an_adb_that_begins_anew_is_met(failures: int, met: bool) -> None:
+    """The agent that takes a run over starts adb: what it cut is asked again, twice."""
+    link = ScriptedLink(failures=failures)
+    phone = Phone(cast(Link, link), Pace(Signals(), cap_seconds=60), folder="/data/run")
+
+    if met:
+        phone.greet("com.example.shortvideo")
+        assert phone.size == (720, 1280)
+    else:
+        with pytest.raises(FailedError, match="the connection ended"):
+            phone.greet("com.example.shortvideo")
