@@ -351,7 +351,7 @@ async def test_freeing_storage_removes_only_what_this_farm_left(
         step = (await heard.until(heard.recovery))[0]
 
         assert (step.step, step.serialno, step.reason) == ("janitor", "SIM0001", "storage_low")
-        assert step.outcome == "removed 2 of 2 folders"
+        assert step.outcome == "the agent removed 2 of 2 folders"
         assert not any(phone.files.exists(folder) for folder in ours)
         assert all(phone.files.exists(f"{folder}/file") for folder in others)
         await heard.until(lambda: "free space" in heard.hands(farm["SIM0001"].address))
