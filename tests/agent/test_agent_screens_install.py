@@ -123,7 +123,7 @@ def test_a_file_of_ones_own(index: Path, tmp_path: Path) -> None:
     assert screen_server_jar({server_jar.GIVEN: str(mine)}) == mine
     with pytest.raises(ScreenServerJarError, match=r"v2\.4 is not scrcpy-server 3\.3\.4"):
         screen_server_jar({server_jar.GIVEN: str(wrong)})
-    with pytest.raises(ScreenServerJarError, match="No such file or directory; let PHONEFARM_"):
+    with pytest.raises(ScreenServerJarError, match="No such file or directory; set PHONEFARM_"):
         screen_server_jar({server_jar.GIVEN: str(tmp_path / "nothing")})
 
 
