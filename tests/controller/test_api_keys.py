@@ -86,6 +86,7 @@ SCOPES = {
     "FleetService.SetCleanUp": OPERATES,
     "FleetService.ListGroups": READS,
     "FleetService.ListAgents": READS,
+    "FleetService.ListGateways": READS,
     "FleetService.MaintainPhone": OPERATES,
     "FleetService.RetirePhone": OPERATES,
     "FleetService.ClearAccount": OPERATES,
