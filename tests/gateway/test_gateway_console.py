@@ -463,3 +463,12 @@ async def test_what_the_page_loads_is_kept_for_good() -> None:
         gone = await it.call("GET", "/console/static/0123456789abcdef/app.js", key=None)
         assert gone.status == 404
         assert (await it.call("GET", f"{min(paths)}/../../session_seal.py", key=None)).status == 404
+
+
+async def test_an_endpoint_of_the_console_is_no_page() -> None:
+    """A GET of tickets is refused as an endpoint refuses it, and names the right method."""
+    async with farm() as it:
+        answer = await it.call("GET", "/console/tickets")
+
+    assert answer.status == 405
+    assert answer.headers["Allow"] == "POST"

@@ -94,7 +94,8 @@ class ConsoleFiles:
         """Register the page under every path of the console, and the files."""
         router.add_get(self.static + "/{name:.+}", self._show_file)
         router.add_get(PREFIX, self._show_page)
-        router.add_get(PREFIX + "/{page:(?!static/).*}", self._show_page)
+        # An endpoint of the API is no page, with any method.
+        router.add_get(PREFIX + "/{page:(?!static/|session$|tickets$).*}", self._show_page)
 
     async def _show_page(self, request: web.Request) -> web.StreamResponse:
         return self._page.answer(request, "no-cache")
