@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from phonefarm.v1 import process_pb2
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console import listing
+from phonefarm_cli.console import list_verbs
 from phonefarm_cli.errors import CommandError
 from phonefarm_cli.main import COMMANDS, build_parser
 from support.commanding import Operator
@@ -200,9 +200,9 @@ async def test_a_watched_list_is_printed_when_it_changes(
 ) -> None:
     """For other programs: once at the beginning, then with each change, until cancelled."""
     printed: asyncio.Queue[list[str]] = asyncio.Queue()
-    monkeypatch.setattr(listing, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(list_verbs, "WATCH_SECONDS", 0.05)
     monkeypatch.setattr(
-        listing,
+        list_verbs,
         "print_listing",
         lambda shown, _: printed.put_nowait([str(row[2]) for row in shown.rows]),
     )

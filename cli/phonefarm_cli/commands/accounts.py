@@ -9,7 +9,7 @@ from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.commands import accounts_import
 from phonefarm_cli.console.connect import Subparsers, add_reason, add_verb, add_verbs
 from phonefarm_cli.console.json_output import print_result
-from phonefarm_cli.console.listing import Listing, add_list
+from phonefarm_cli.console.list_verbs import Listing, add_list
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.tables import counted
 

@@ -9,7 +9,7 @@ from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_reason, add_verb, add_verbs
 from phonefarm_cli.console.drain_wait import wait_until_free
 from phonefarm_cli.console.json_output import message_dict, print_json, print_result
-from phonefarm_cli.console.listing import Listing, add_list
+from phonefarm_cli.console.list_verbs import Listing, add_list
 from phonefarm_cli.console.tables import Cell, counted
 from phonefarm_cli.console.times import duration, minute_text
 from phonefarm_cli.terminal import echo, note_stderr

@@ -9,7 +9,7 @@ from phonefarm.v1 import fleet_pb2
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers
 from phonefarm_cli.console.json_output import message_dict
-from phonefarm_cli.console.listing import Listing, add_list
+from phonefarm_cli.console.list_verbs import Listing, add_list
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.times import parse_time
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from phonefarm_cli.console.connect import Subparsers, add_verbs
 from phonefarm_cli.console.json_output import print_result
-from phonefarm_cli.console.listing import Listing, print_listing
+from phonefarm_cli.console.list_verbs import Listing, print_listing
 from phonefarm_cli.contexts import Context, Contexts, contexts_file, read_contexts, write_contexts
 from phonefarm_cli.errors import CommandError, ExitCode
 

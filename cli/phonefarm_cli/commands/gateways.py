@@ -9,7 +9,7 @@ from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.commands import agents
 from phonefarm_cli.console.connect import Subparsers, add_verbs
 from phonefarm_cli.console.json_output import message_dict
-from phonefarm_cli.console.listing import Listing, add_list
+from phonefarm_cli.console.list_verbs import Listing, add_list
 from phonefarm_cli.console.tables import Cell, counted
 
 _COLUMNS: Final = ("GATEWAY", "CONNECTED", "SIGNS", "CERTIFICATE UNTIL", "REFUSED")

@@ -14,7 +14,7 @@ from phonefarm_cli.console.connect import (
     add_verbs,
 )
 from phonefarm_cli.console.json_output import message_dict, print_result
-from phonefarm_cli.console.listing import Listing, add_list
+from phonefarm_cli.console.list_verbs import Listing, add_list
 from phonefarm_cli.console.phone_lookup import find_phones
 from phonefarm_cli.console.tables import counted
 

@@ -9,7 +9,7 @@ from phonefarm.v1 import access_pb2
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_verb, add_verbs
 from phonefarm_cli.console.json_output import message_dict, print_json, print_result
-from phonefarm_cli.console.listing import Listing, add_list
+from phonefarm_cli.console.list_verbs import Listing, add_list
 from phonefarm_cli.console.tables import Cell
 from phonefarm_cli.console.times import lifetime, minute_text
 from phonefarm_cli.terminal import note_stderr

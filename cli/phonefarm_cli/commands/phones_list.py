@@ -10,7 +10,7 @@ from phonefarm.v1 import agent_pb2, fleet_pb2
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers
 from phonefarm_cli.console.json_output import message_dict
-from phonefarm_cli.console.listing import Listing, add_list
+from phonefarm_cli.console.list_verbs import Listing, add_list
 from phonefarm_cli.console.phone_selection import group_members
 from phonefarm_cli.console.tables import Cell, counted
 from phonefarm_cli.console.times import time_text

@@ -27,7 +27,7 @@ from phonefarm_cli.console.connect import (
     add_verbs,
 )
 from phonefarm_cli.console.json_output import message_dict, print_result
-from phonefarm_cli.console.listing import Listing, add_list
+from phonefarm_cli.console.list_verbs import Listing, add_list
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.tables import Cell, counted
 from phonefarm_cli.console.times import parse_time, seconds_between

@@ -7,7 +7,7 @@ from phonefarm.v1 import inspect_pb2
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.commands import profiles_check
 from phonefarm_cli.console.connect import Subparsers, add_verbs
-from phonefarm_cli.console.listing import Listing, add_list
+from phonefarm_cli.console.list_verbs import Listing, add_list
 
 _COLUMNS = ("PROFILE", "VERSION", "LIVE VERIFIED FOR")
 
