@@ -50,8 +50,8 @@ class Phone:
     def greet(self, package: str) -> None:
         """Learn by reads alone that the phone answers, its size, and that the app is installed.
 
-        An agent that takes the run over starts its adb anew, which can cut a command that came
-        early although the phone is well: a command that fails is asked again, twice.
+        When another agent takes the run over, it restarts adb. That can cut the first command of a
+        phone that is well. So the phone is asked up to three times.
         """
         for tries_left in (2, 1, 0):
             try:

@@ -1,4 +1,4 @@
-"""The phone's clipboard, and who is told when its text changes."""
+"""The phone's clipboard; it tells its listeners when the text changes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

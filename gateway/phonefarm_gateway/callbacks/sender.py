@@ -35,8 +35,8 @@ _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "phonefarm-
 def _as_written(url: str) -> URL:
     """Return *url* so that it is requested unchanged: a signature may cover its escapes.
 
-    yarl writes `%2F` as `/` and resolves `..` unless it is told that the URL is encoded; a URL
-    with letters of other alphabets is not.
+    By default yarl decodes `%2F` and resolves `..`; with `encoded` it changes nothing. A URL with
+    letters of other alphabets still needs the default.
     """
     return URL(url, encoded=url.isascii())
 

@@ -14,6 +14,7 @@ from phonefarm_gateway.rest.auth import is_sound_key
 from phonefarm_gateway.rest.credentials import check_own_page, open_session
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
 from phonefarm_gateway.rest.problems import Problem, invalid
+from phonefarm_gateway.rest.ticket_answer import ticket_answer
 from phonefarm_gateway.schemas import requests, responses
 from phonefarm_gateway.schemas.queries import NoQuery
 
@@ -68,15 +69,7 @@ async def log_out(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
 async def make_ticket(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     """Return a ticket that logs a browser of this machine in once."""
     _check_loopback(call.request)
-    if call.key is None:
-        raise AssertionError("the endpoint checks the key first")
-    ticket = call.request.app[TICKETS].make(call.key, _LOGIN, LOGIN_TIME)
-    response = reply(
-        responses.Ticket(ticket=ticket.text, expires_at=ticket.expires_at),
-        status=HTTPStatus.CREATED,
-    )
-    response.headers[hdrs.CACHE_CONTROL] = "no-store"
-    return response
+    return ticket_answer(call, purpose=_LOGIN, life=LOGIN_TIME)
 
 
 def _key(request: web.Request, body: requests.LogIn) -> str:

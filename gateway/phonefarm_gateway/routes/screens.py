@@ -9,9 +9,10 @@ from aiohttp import hdrs, web
 from phonefarm_common.frame_queue import FrameQueue
 
 from phonefarm_gateway.client.screens import ScreenView, ThumbnailWatch
-from phonefarm_gateway.rest.app_keys import CONTROLLER, TICKETS
+from phonefarm_gateway.rest.app_keys import CONTROLLER
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
 from phonefarm_gateway.rest.sockets import Socket, serve_socket, understood, until_first_ends
+from phonefarm_gateway.rest.ticket_answer import ticket_answer
 from phonefarm_gateway.schemas import responses
 from phonefarm_gateway.schemas.queries import NoQuery
 from phonefarm_gateway.schemas.screens import (
@@ -106,23 +107,12 @@ async def _ask(socket: Socket, watch: ThumbnailWatch) -> None:
 
 async def make_screen_ticket(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     """Return a ticket for the first message of a phone's socket."""
-    return _ticket(call, _purpose(call.path["phone_id"]))
+    return ticket_answer(call, purpose=_purpose(call.path["phone_id"]), life=TICKET_TIME)
 
 
 async def make_thumbnail_ticket(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     """Return a ticket for the first message of the thumbnails' socket."""
-    return _ticket(call, _THUMBNAILS)
-
-
-def _ticket(call: Call[NoQuery, NoBody], purpose: str) -> web.StreamResponse:
-    if call.key is None:
-        raise AssertionError("the endpoint checks the key first")
-    made = call.request.app[TICKETS].make(call.key, purpose, TICKET_TIME)
-    response = reply(
-        responses.Ticket(ticket=made.text, expires_at=made.expires_at), status=HTTPStatus.CREATED
-    )
-    response.headers[hdrs.CACHE_CONTROL] = "no-store"
-    return response
+    return ticket_answer(call, purpose=_THUMBNAILS, life=TICKET_TIME)
 
 
 def _purpose(phone_id: str) -> str:

@@ -91,7 +91,7 @@ def _skip_list(bits: "_Bits", size: int) -> None:
 
 
 class _Bits:
-    """Reads bits from the most significant one on; IndexError behind the end."""
+    """Reads bits, the most significant first; IndexError past the end."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

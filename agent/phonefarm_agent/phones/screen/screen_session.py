@@ -99,7 +99,7 @@ class ScreenSession:
         quality: Quality,
         find: Callable[[str], ScreenDevice],
         jar: Callable[[], Path],
-        memory: "WorkingSteps",
+        memory: WorkingSteps,
         clock: Clock,
     ) -> None:
         """Show the phone that *find* returns (PhoneNotFitError)."""
@@ -137,7 +137,7 @@ class ScreenSession:
         self.viewers.discard(viewer)
 
     async def run(self) -> None:
-        """Send pictures until cancelled or until there are none; then the viewers are told why."""
+        """Send pictures until cancelled, or until there are none. Then tell the viewers why."""
         reason, message = "failed", "the agent's log has the cause"
         try:
             reason, message = await self._try_steps()

@@ -76,9 +76,7 @@ class Screens:
         """
         self._check(serialno)
         session = self._join(serialno, mode, quality)
-        viewer = Viewer(
-            serialno=serialno, holds=self._runs, clock=self._clock, session=lambda: session
-        )
+        viewer = Viewer(serialno=serialno, holds=self._runs, clock=self._clock, session=session)
         session.join(viewer)
         looking = self._tasks.create_task(self._look_after(viewer), name=f"viewer {serialno}")
         log.info("screen.view_began", serialno=serialno, mode=str(mode))

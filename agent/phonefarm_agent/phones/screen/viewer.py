@@ -1,6 +1,5 @@
 """One viewer of one phone's screen: its queue and its input."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 from phonefarm_common.clock import Clock
@@ -25,9 +24,7 @@ class Controls(Protocol):
 class Viewer:
     """What one viewer sees and does; it never waits for another."""
 
-    def __init__(
-        self, *, serialno: str, holds: HoldGates, clock: Clock, session: Callable[[], Controls]
-    ) -> None:
+    def __init__(self, *, serialno: str, holds: HoldGates, clock: Clock, session: Controls) -> None:
         self.serialno = serialno
         self._session = session
         self._queue: FrameQueue[ViewEvent] = FrameQueue()
@@ -66,9 +63,9 @@ class Viewer:
             run_id=run_id,
             epoch=epoch,
             data=data,
-            write=lambda allowed: self._session().write_control(allowed, self),
+            write=lambda allowed: self._session.write_control(allowed, self),
         )
 
     def want_key_frame(self) -> None:
         """Ask for a key frame."""
-        self._session().want_key_frame()
+        self._session.want_key_frame()
