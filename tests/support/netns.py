@@ -1,10 +1,11 @@
 """A network namespace with one cable to this one, which can be pulled."""
 
 import asyncio
+import ipaddress
 import os
+import secrets
 import subprocess
 import sys
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -68,20 +69,30 @@ class Namespace:
 @contextmanager
 def namespace() -> Iterator[Namespace]:
     """Make a namespace with its cable; both are gone when the block ends."""
-    name = f"pf{uuid.uuid4().hex[:8]}"
-    # Addresses of documentation (RFC 5737): nobody's network.
-    made = Namespace(name=name, here="198.51.100.1", cable=f"{name}-h")
+    name = f"pf{secrets.token_hex(4)}"
+    here, there = _addresses()
+    made = Namespace(name=name, here=here, cable=f"{name}-h")
     _ip("netns", "add", name)
     try:
         _ip("link", "add", made.cable, "type", "veth", "peer", "name", "uplink", "netns", name)
-        _ip("address", "add", f"{made.here}/30", "dev", made.cable)
+        _ip("address", "add", f"{here}/30", "dev", made.cable)
         _ip("link", "set", made.cable, "up")
-        _ip("-n", name, "address", "add", "198.51.100.2/30", "dev", "uplink")
+        _ip("-n", name, "address", "add", f"{there}/30", "dev", "uplink")
         _ip("-n", name, "link", "set", "uplink", "up")
         _ip("-n", name, "link", "set", "lo", "up")
         yield made
     finally:
         _ip("netns", "del", name)  # and with it both ends of the cable
+
+
+def _addresses() -> tuple[str, str]:
+    """Return both ends of a cable's own network: tests run beside each other.
+
+    Drawn from those set aside to measure networks (RFC 2544): nobody's, and enough for all.
+    """
+    pool = ipaddress.ip_network("198.18.0.0/15")
+    here = pool[secrets.randbelow(pool.num_addresses // 4) * 4 + 1]
+    return str(here), str(here + 1)
 
 
 def _ip(*words: str) -> None:
