@@ -155,7 +155,7 @@ async def test_a_killed_agent_takes_its_run_back(site: Site, at_work: Hand) -> N
 @pytest.mark.long
 async def test_a_newer_program_takes_the_run_of_the_older_back(site: Site, at_work: Hand) -> None:
     """Upgraded in place during a run and started anew: the run goes on and ends once."""
-    process, container = await _begin_run(site, at_work)
+    process, container = await _begin_run(site, at_work, seconds=40)  # longer than the upgrade
     begun = len(await site.host.events("EVENT=agent.started"))
     adopted = len(await site.host.events("EVENT=run.adopted"))
 
@@ -163,7 +163,7 @@ async def test_a_newer_program_takes_the_run_of_the_older_back(site: Site, at_wo
     await site.host.agent("install", "--state", str(site.host.state / "agent"))
     meanwhile = await site.runs(running=True)
     await site.host.run("systemctl", "restart", SERVICE)
-    await at_work.until(process, "completed", within=60)
+    await at_work.until(process, "completed", within=120)
     await at_work.offered()
 
     starts = [told["VERSION"] for told in await site.host.events("EVENT=agent.started")]
@@ -243,12 +243,12 @@ async def test_uninstall_ends_everything_also_during_a_run(site: Site, at_work: 
     assert "adb -L" not in processes
 
 
-async def _begin_run(site: Site, at_work: Hand) -> tuple[str, str]:
-    """Return a process and the container in which its video plays now."""
+async def _begin_run(site: Site, at_work: Hand, seconds: int = 12) -> tuple[str, str]:
+    """Return a process and the container in which its video plays now, for so many *seconds*."""
     phone = site.farm.phones[0]
     seen = (await at_work.phones.ledger(phone.serialno))[-1]["sequence"]
     before = set(await site.runs())
-    process = await at_work.warm_up(_direct(phone.account_id), watch_seconds=12)
+    process = await at_work.warm_up(_direct(phone.account_id), watch_seconds=seconds)
     await at_work.on_screen(phone.serialno, since=seen)
     (container,) = set(await site.runs(running=True)) - before
     return process, container
