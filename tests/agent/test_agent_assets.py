@@ -71,7 +71,7 @@ async def test_fifty_runs_at_once_share_one_download(web: AssetServer, opened: O
     """One request brings the video for all of them."""
     content = mp4(SIZE)
     page = web.put("/v.mp4", content, hold=asyncio.Event())
-    async with opened() as store, asyncio.timeout(60):
+    async with opened() as store, asyncio.timeout(180):
         runs = [asyncio.create_task(store.fetch(f"run-{n}", video(web))) for n in range(50)]
         await web.until_asked(1)
         assert page.hold is not None
@@ -163,7 +163,7 @@ async def test_content_that_changes_while_it_is_cut_is_not_mixed(
 ) -> None:
     """The rest of another file is never put behind the first part of the old one."""
     page = web.put("/v.mp4", mp4(SIZE), cut_after=100_000, hold=asyncio.Event(), cuts=1)
-    async with opened() as store, asyncio.timeout(60):
+    async with opened() as store, asyncio.timeout(180):
         fetching = asyncio.create_task(store.fetch("run-1", video(web)))
         await web.until_asked(1)
         web.put("/v.mp4", mp4(SIZE, seed=1))
@@ -178,7 +178,7 @@ async def test_content_that_changes_while_it_is_cut_is_not_mixed(
 async def test_a_part_outlives_the_agent(web: AssetServer, opened: Open, tmp_path: Path) -> None:
     """A download that the agent's end broke off goes on in its next life."""
     page = web.put("/v.mp4", mp4(SIZE), block=100_000, hold=asyncio.Event())
-    async with opened() as store, asyncio.timeout(60):
+    async with opened() as store, asyncio.timeout(180):
         fetching = asyncio.create_task(store.fetch("run-1", video(web)))
         await _until_part(tmp_path, 100_000)
         fetching.cancel()
@@ -300,7 +300,7 @@ async def test_a_closed_port_and_a_name_that_is_none_are_unreachable(opened: Ope
 async def test_a_silent_server_is_given_up(web: AssetServer, opened: Open) -> None:
     """One that begins again and again and never goes on is as good as gone."""
     web.put("/v.mp4", mp4(SIZE), hold=asyncio.Event(), etag="")
-    async with opened() as store, asyncio.timeout(60):
+    async with opened() as store, asyncio.timeout(180):
         failed = await refusal(store, video(web))
 
     assert failed.code is FailureCode.ASSET_UNREACHABLE
@@ -309,7 +309,7 @@ async def test_a_silent_server_is_given_up(web: AssetServer, opened: Open) -> No
 async def test_a_download_ends_with_the_last_run_that_waits(web: AssetServer, opened: Open) -> None:
     """One run's stop leaves the other its download; the other's ends it."""
     page = web.put("/v.mp4", mp4(SIZE), hold=asyncio.Event())
-    async with opened() as store, asyncio.timeout(60):
+    async with opened() as store, asyncio.timeout(180):
         first = asyncio.create_task(store.fetch("run-1", video(web)))
         second = asyncio.create_task(store.fetch("run-2", video(web)))
         await web.until_asked(1)
@@ -327,7 +327,7 @@ async def test_a_new_wish_right_after_a_stop_gets_its_own_download(
 ) -> None:
     """A download that is being given up is not joined."""
     page = web.put("/v.mp4", mp4(SIZE), hold=asyncio.Event(), block=1000)
-    async with opened() as store, asyncio.timeout(60):
+    async with opened() as store, asyncio.timeout(180):
         first = asyncio.create_task(store.fetch("run-1", video(web)))
         await web.until_asked(1)
         first.cancel()

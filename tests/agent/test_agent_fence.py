@@ -132,7 +132,7 @@ async def test_an_agent_superseded_twice_gives_up(
         await heard.until(lambda: len(heard.hellos) == 2)
         await heard.until(lambda: heard.messages[-1].WhichOneof("body") == "offer")
         await controller.say(over)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             code = await running.task
 
         assert code is ExitCode.SUPERSEDED
@@ -146,7 +146,7 @@ async def test_a_refused_agent_exits(
     """A refusal that cannot change by waiting is told by the exit code."""
     controller.manners.refuse = reason
 
-    async with agent() as running, asyncio.timeout(60):
+    async with agent() as running, asyncio.timeout(180):
         code = await running.task
 
     assert code is ExitCode.REFUSED

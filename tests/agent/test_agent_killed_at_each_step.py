@@ -97,7 +97,7 @@ class Sweep:
     async def _desire(self, work: pb.Assignment) -> None:
         """Repeat an assignment, as the desired list does, until the run's end is told."""
         heard, run_id = self.controller.heard, work.run.run_id
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not heard.released(run_id):
                 await self.controller.assign(work)
                 with suppress(TimeoutError):

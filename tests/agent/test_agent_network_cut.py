@@ -52,7 +52,7 @@ class Bench:
             )
             return any(phone.serialno == serialno for phone in answer.phones)
 
-        await eventually(look, within=60, what=f"phone {serialno}")
+        await eventually(look, within=180, what=f"phone {serialno}")
 
     async def begin(self, *, seconds: float) -> str:
         """Have the feed watched for about so long; return the process once it goes."""
@@ -68,7 +68,7 @@ class Bench:
         async def look() -> bool:
             return len(self.drove(CUT_OFF)) > 2
 
-        await eventually(look, within=60, what="the run's first steps")
+        await eventually(look, within=180, what="the run's first steps")
         return answer.process_id
 
     async def ended(self, process_id: str, *, within: float) -> process_pb2.Process:
@@ -183,7 +183,7 @@ async def test_a_long_cut_fences_the_agent_before_another_one_drives(
         await asyncio.sleep(max(0, pulled + 120 * scale - time.monotonic()))  # The cut's length.
         bench.cable.plug()
         await bench.farm.cancel(process_id)
-        await bench.ended(process_id, within=60)
+        await bench.ended(process_id, within=180)
 
         last = bench.drove(CUT_OFF)[-1]
         # Counted from the sending of a heartbeat that was acknowledged before the cut.

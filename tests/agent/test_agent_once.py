@@ -79,11 +79,11 @@ class Bench:
                 for entry in self.phones[PHONE].ledger()
             )
 
-        await eventually(look, within=60, what="the tap on Post")
+        await eventually(look, within=180, what="the tap on Post")
 
     async def shared(self) -> None:
         """Return once the composer showed."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await self.phones[PHONE].phone.ledger.wait_for(
                 Kind.SCREEN_SHOWN, match=lambda entry: entry.detail["screen"] == "composer"
             )
@@ -95,7 +95,7 @@ class Bench:
             record = await self.farm.get(process_id)
             return record if record.timestamps.HasField("finished_at") else None
 
-        return await eventually(look, within=90, what="the end of the process")
+        return await eventually(look, within=180, what="the end of the process")
 
     def posts(self) -> list[str]:
         """Return the captions of what was posted."""
@@ -218,7 +218,7 @@ async def test_an_agent_killed_at_a_step_of_a_post_never_posts_twice(
     dying = ("support.mortal_agent", str(bench.folder / "steps"), step, "1")
     async with bench.agent(*dying) as first:
         process_id = await bench.ingest()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             assert await first.wait() == -signal.SIGKILL
     async with bench.agent():
         record = await bench.ended(process_id)

@@ -235,6 +235,6 @@ async def _until_part(state: Path) -> None:
     def there() -> int:
         return sum(path.stat().st_size for path in state.glob("assets/*.part"))
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while await asyncio.to_thread(there) < 100_000:  # noqa: ASYNC110 - another process's file
             await asyncio.sleep(0.02)

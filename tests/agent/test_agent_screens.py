@@ -32,7 +32,7 @@ from phonefarm_common.clock import SystemClock
 from support.scrcpy_peer import SERIAL, TALL, WIDE, ScrcpyPeer, png, scrcpy_peer
 
 T = TypeVar("T")
-PATIENCE = 60.0
+PATIENCE = 180.0
 KEY = bytes(14)
 
 

@@ -64,7 +64,7 @@ async def test_a_file_that_is_not_taken_holds_up_no_other(tmp_path: Path) -> Non
     )
     carrying = asyncio.create_task(uploader.run())
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         await farm.refused.wait()
         farm.waiting.append(_file(tmp_path, "good"))
         changed.set()

@@ -56,7 +56,7 @@ async def test_an_upload_that_is_cut_goes_on_where_it_was(tmp_path: Path, kept: 
         file = log_of(run, tmp_path, size=SIZE)
         there = f"127.0.0.1:{farm.controller.port}"
         async with relay("127.0.0.1:0", there, meter) as way, carried(file, way) as desk:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 await desk.received.wait()
         names = await lines_of(farm, process_id)
 
@@ -74,7 +74,7 @@ async def test_another_controller_goes_on_with_it(
 ) -> None:
     """The directory is shared: what one has received before it died the other need not hear."""
     data, meter = tmp_path / "data", Meter(cut_at=CUT_AT)
-    async with farm_on(postgres_url, data, evidence=kept.where) as other, asyncio.timeout(60):
+    async with farm_on(postgres_url, data, evidence=kept.where) as other, asyncio.timeout(180):
         async with farm_on(postgres_url, data, evidence=kept.where) as farm:
             process_id, run = await a_run(farm)
             file = log_of(run, tmp_path, size=SIZE)
@@ -97,7 +97,7 @@ async def test_a_part_that_was_spoilt_is_thrown_away(tmp_path: Path, kept: Kept)
     data, meter = tmp_path / "data", Meter(cut_at=CUT_AT)
     async with (
         farm_on(f"sqlite:///{tmp_path / 'farm.db'}", data, evidence=kept.where) as farm,
-        asyncio.timeout(60),
+        asyncio.timeout(180),
     ):
         _, run = await a_run(farm)
         file = log_of(run, tmp_path, size=SIZE)
@@ -120,7 +120,7 @@ async def test_a_controller_of_the_release_before_gets_whole_files(
     """It knows no AskEvidence: the file comes from its beginning."""
     ref = pb.RunRef(run_id="r", item_id="i", attempt=1, lease_id="l", epoch=1)
     file = log_of(ref, tmp_path, size=MIB)
-    async with carried(file, controller.address) as desk, asyncio.timeout(60):
+    async with carried(file, controller.address) as desk, asyncio.timeout(180):
         await desk.received.wait()
 
     (arrived,) = controller.heard.evidence
@@ -134,7 +134,7 @@ async def test_a_controller_that_cannot_go_on_gets_the_whole_file(
     ref = pb.RunRef(run_id="r", item_id="i", attempt=1, lease_id="l", epoch=1)
     file = log_of(ref, tmp_path, size=MIB)
     controller.manners.has_of_evidence = MIB // 2
-    async with carried(file, controller.address) as desk, asyncio.timeout(60):
+    async with carried(file, controller.address) as desk, asyncio.timeout(180):
         await desk.received.wait()
 
     (arrived,) = controller.heard.evidence
@@ -148,10 +148,10 @@ async def test_a_file_that_is_kept_already_is_not_sent_again(tmp_path: Path) -> 
         _, run = await a_run(farm)
         file = log_of(run, tmp_path, size=SIZE)
         there, meter = f"127.0.0.1:{farm.controller.port}", Meter()
-        async with carried(file, there) as desk, asyncio.timeout(60):
+        async with carried(file, there) as desk, asyncio.timeout(180):
             await desk.received.wait()
         async with relay("127.0.0.1:0", there, meter) as way, carried(file, way) as desk:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 await desk.received.wait()
 
     assert meter.passed < MIB

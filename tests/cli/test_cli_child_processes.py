@@ -100,7 +100,7 @@ async def test_watch_tells_of_the_first_end(children: ChildProcesses, tmp_path: 
     os.kill(children.pids["second"], signal.SIGKILL)
 
     with pytest.raises(ProgramEndedError, match="the second was killed by SIGKILL"):
-        await asyncio.wait_for(watching, 60)
+        await asyncio.wait_for(watching, 180)
 
 
 async def test_a_deaf_program_is_killed_when_somebody_is_in_a_hurry(
@@ -151,7 +151,7 @@ async def test_a_bound_process_dies_with_its_parent(tmp_path: Path) -> None:
     process.kill()
     await process.communicate()
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while is_alive(pid):  # noqa: ASYNC110 - it is no child of ours
             await asyncio.sleep(0.01)
 
@@ -161,7 +161,7 @@ def test_a_process_whose_parent_is_gone_before_it_is_bound_does_not_begin() -> N
     command = bound_to_parent([sys.executable, "-c", "print('began')"], signal.SIGKILL)
     command[3] = "1"
 
-    done = subprocess.run(command, check=True, capture_output=True, timeout=60)
+    done = subprocess.run(command, check=True, capture_output=True, timeout=180)
 
     assert done.stdout == b""
 

@@ -196,7 +196,7 @@ async def test_a_watch_ends_with_its_process(
     (assignment,) = await agent.assigned()
     await agent.act_out(assignment)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         told = await watch
 
     assert told.code == ExitCode.OK

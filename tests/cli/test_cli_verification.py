@@ -58,7 +58,7 @@ async def command(live: LiveFarm, *words: str, said: str = "") -> Ended:
         stderr=asyncio.subprocess.PIPE,
         env=bare_environment(),
     )
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(180):
         out, err = await process.communicate(said.encode())
     assert process.returncode is not None
     return Ended(code=process.returncode, out=out.decode(), err=err.decode())

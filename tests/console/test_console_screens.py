@@ -122,10 +122,10 @@ async def opened_app(console: Console, page: Page, phone: LivePhone) -> None:
     await page.get_by_role("button", name="Wake").click()
     await page.get_by_role("button", name="Home").click()
     await drag(page, [(360, 1000), (360, 300)])
-    await console.it.phones.wait_for(phone.serialno, "swiped", since=since, timeout=60)
+    await console.it.phones.wait_for(phone.serialno, "swiped", since=since, timeout=180)
     await page.get_by_role("button", name="Home").click()
     await tap(page, ICON)
-    await console.it.phones.wait_for(phone.serialno, "app_started", since=since, timeout=60)
+    await console.it.phones.wait_for(phone.serialno, "app_started", since=since, timeout=180)
 
 
 async def test_watching_shows_the_phone_and_leaves_it_alone(console: Console) -> None:
@@ -155,11 +155,11 @@ async def test_a_tap_on_the_live_screen_reaches_the_app(
 
     await tap(page, SEARCH_TAB)
 
-    entry = await console.it.phones.wait_for(phone.serialno, "tapped", since=since, timeout=60)
+    entry = await console.it.phones.wait_for(phone.serialno, "tapped", since=since, timeout=180)
     assert entry["detail"]["target"] == "nav_search"
     assert abs(entry["detail"]["x"] - SEARCH_TAB[0]) <= 2
     moved = await console.it.phones.wait_for(
-        phone.serialno, "screen_shown", since=since, timeout=60
+        phone.serialno, "screen_shown", since=since, timeout=180
     )
     assert "search" in str(moved["detail"])
 
@@ -183,7 +183,7 @@ async def test_text_is_typed_and_pasted_where_the_cursor_is(
 
     await page.get_by_label("Text", exact=True).fill("tiny")
     await page.get_by_role("button", name="Type it").click()
-    await console.it.phones.wait_for(phone.serialno, "typed", since=since, timeout=60)
+    await console.it.phones.wait_for(phone.serialno, "typed", since=since, timeout=180)
     await tap(page, box)
     await page.keyboard.type(" house")
     await page.get_by_label("Text", exact=True).fill(" für 東京")
@@ -229,7 +229,7 @@ async def test_a_hold_of_another_key_is_no_hold_of_mine(
         since = await marked(console, phone)
         note = page.locator("pf-screen .note")
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while "hold" not in (await note.inner_text()).lower():
                 await tap(page, SEARCH_TAB)  # again: a picture that is still to come takes none
 

@@ -14,7 +14,7 @@ from phonefarm_controller.rpc import fleet_service
 from support.controller import KEY
 from support.rest_farm import RestFarm
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 SCHEMAS = {
     "farm.reset": "FarmReset",
     "phone.updated": "Phone",

@@ -18,7 +18,7 @@ from support.controller import AGENT_TOKEN, KEY
 from support.live_farm import eventually
 from support.rest_farm import RestFarm
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 async def _done(farm: RestFarm, **changes: Any) -> str:

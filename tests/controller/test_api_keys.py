@@ -187,7 +187,7 @@ async def call(farm: Farm, method: MethodDescriptor, key: str) -> tuple[str, str
         request_serializer=kinds[0].SerializeToString,
         response_deserializer=kinds[1].FromString,
     )
-    begun = wire(kinds[0](), metadata=bearer(key), timeout=60)
+    begun = wire(kinds[0](), metadata=bearer(key), timeout=180)
     try:
         if method.server_streaming:
             async for _ in begun:
@@ -397,7 +397,7 @@ async def test_a_key_ends_when_it_was_said_to(world: World) -> None:
 
 async def until(world: World, moment: datetime) -> None:
     """Let the database's clock come to the moment: SQLite's is the test's, PostgreSQL's is real."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             async with world.database.reading() as tx:
                 left = (moment - tx.now).total_seconds()

@@ -154,7 +154,7 @@ async def test_a_client_that_is_frozen_within_a_statement_loses_its_locks_as_wel
         copying = asyncio.create_task(frozen.copy_to_table("notes", source=_nothing()))
         waiting = asyncio.create_task(_run(other, "INSERT INTO notes VALUES ('in between')"))
         ended: dict[int, float] = {}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not ended:
                 ended = await stuck_transactions.terminate_stuck(one)
         await waiting

@@ -343,7 +343,7 @@ async def test_many_lenders_on_two_controllers_keep_every_rule(postgres_url: str
                 await world.deliver.settle(told(lent, DELIVERED))
 
         while len(story) < 3 * len(processes):
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 await asyncio.gather(
                     *(gateway(world, f"gw-{n}") for n in range(3) for world in (one, two))
                 )

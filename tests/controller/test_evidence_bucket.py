@@ -204,7 +204,7 @@ def test_the_program_says_so(
             env=bare_environment() | own,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
@@ -254,7 +254,7 @@ async def test_what_was_cut_in_the_middle_goes_on_when_it_is_back(
                 await way_there.aclose()
                 await eventually(lambda: raised(farm), what="the doctor's word")
                 meanwhile = desk.received.is_set()
-                async with relay(way, bucket.server.at), asyncio.timeout(60):
+                async with relay(way, bucket.server.at), asyncio.timeout(180):
                     await desk.received.wait()
                     found = await read(farm, run)
 

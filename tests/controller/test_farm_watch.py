@@ -27,7 +27,7 @@ from phonefarm_controller.store.database import Database, Transaction
 from sqlalchemy import text
 from support.world import World, world_on
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 CLEAN = PhoneReleased(clean=True, reason="", residue=())
 DONE = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 

@@ -22,7 +22,7 @@ DEEP = "[" * 300 + "]" * 300
 async def code_of(farm: Farm, method: str, data: bytes) -> grpc.StatusCode:
     """Send the bytes as they are; return how the call ended."""
     raw: Any = farm.channel.unary_unary(f"/phonefarm.v1.{method}", None, None)
-    call = raw(data, metadata=UNARY[method][1], timeout=60)
+    call = raw(data, metadata=UNARY[method][1], timeout=180)
     code: grpc.StatusCode = await call.code()
     return code
 

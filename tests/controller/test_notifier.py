@@ -44,7 +44,7 @@ async def test_work_and_its_cancel_reach_an_agent_of_the_other_controller(
         (assignment,) = await agent.assigned()
         (verdict,) = await agent.start(assignment.run)
         await here.cancel(accepted.process_id, process_pb2.CANCEL_STRATEGY_HARD)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not (stops := list((await agent.hear("desired")).stops)):
                 continue
 
@@ -63,7 +63,7 @@ async def test_a_watcher_and_a_gateway_hear_of_the_other_controllers_work(
     watch = there.inspect.WatchProcess(
         inspect_pb2.WatchProcessRequest(process_id=accepted.process_id), metadata=bearer(KEY)
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         first = await watch.read()
         waiting = asyncio.ensure_future(_wait_for_deliveries(there))
         await here.cancel(accepted.process_id)
@@ -85,7 +85,7 @@ async def _wait_for_deliveries(farm: Farm) -> list[callback_pb2.Delivery]:
 
 
 async def _until_answered(farm: Farm) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             try:
                 await farm.fleet.ListPhones(fleet_pb2.ListPhonesRequest(), metadata=bearer(KEY))

@@ -172,7 +172,7 @@ async def test_the_controller_does_it_by_itself(
         await aged(farm, days=10)
     async with (
         farm_on(database_url, data, evidence=kept.where, keep=KEEP) as farm,
-        asyncio.timeout(60),
+        asyncio.timeout(180),
     ):
         while await files_in(kept) != {f"{run.run_id}/manifest.json"}:  # noqa: ASYNC110 - a place
             await asyncio.sleep(0.01)

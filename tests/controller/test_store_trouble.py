@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from support.postgres_server import PostgresServer
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ async def worlds(postgres_url: str) -> AsyncIterator[tuple[World, World]]:
 async def blocked(world: World) -> None:
     """Return once some transaction waits for another's lock."""
     query = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             async with world.database.reading() as tx:
                 if (await tx.connection.execute(query)).scalar_one():

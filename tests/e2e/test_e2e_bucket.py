@@ -42,7 +42,7 @@ async def test_what_a_run_leaves_is_read_back_from_the_bucket(
             await it.on_screen("SIM0001")
             await made.kill("controller")
             await made.controller()
-            await it.until(process_id, "completed", within=60)
+            await it.until(process_id, "completed", within=180)
             lines = await kept_whole(it, process_id)
             read = {}
             headers = {"Authorization": f"Bearer {farm.api_key}"}

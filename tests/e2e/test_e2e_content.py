@@ -31,7 +31,7 @@ async def test_an_ingested_video_is_posted_once_by_its_account(at_work: Hand) ->
         status, taken = await at_work.call("POST", "/ingest", body)
         assert status == 202, taken
         process_id = await process_of(at_work, taken["queue_item_id"])
-        record = await at_work.until(process_id, "completed", within=60)
+        record = await at_work.until(process_id, "completed", within=180)
     again, repeat = await at_work.call("POST", "/ingest", body)  # its asset is gone by now
 
     entries = (await at_work.phones.ledger(phone.serialno))[before:]
@@ -75,7 +75,7 @@ async def test_a_verified_capability_may_run_unattended(at_work: Hand) -> None:
     )
     started = await controller.call(controller.verification.VerifyCapability, wanted)
     process_id = started.process_id
-    await at_work.until(process_id, "completed", within=60)
+    await at_work.until(process_id, "completed", within=180)
 
     async def recorded() -> verification_pb2.Verification | None:
         request = verification_pb2.RecordVerificationRequest(process_id=process_id)
@@ -88,7 +88,7 @@ async def test_a_verified_capability_may_run_unattended(at_work: Hand) -> None:
     assert (status, refused["error"]) == (422, "capability_not_live_verified:keyword_warmup")
     assert (verification.verified_by, verification.app) == ("ada", "shortvideo")
     accepted = await at_work.accepted("/capability-requests/enqueue", unattended)
-    await at_work.until(accepted, "completed", within=60)
+    await at_work.until(accepted, "completed", within=180)
 
 
 async def test_a_profile_is_walked_through_on_a_phone(at_work: Hand) -> None:
@@ -104,7 +104,7 @@ async def test_a_profile_is_walked_through_on_a_phone(at_work: Hand) -> None:
     )
     controller = at_work.controller
     started = await controller.call(controller.verification.CheckProfile, request)
-    record = await at_work.until(started.process_id, "completed", within=90)
+    record = await at_work.until(started.process_id, "completed", within=180)
 
     (outputs,) = record["result"]["items"].values()
     screens: dict[str, Any] = {screen["screen"]: screen for screen in outputs["screens"]}

@@ -213,7 +213,7 @@ async def test_a_frozen_agent_passes_nothing_of_an_old_epoch(tmp_path: Path) -> 
                 keywords=["new one"],
                 watch_seconds=3,
             )
-            new = await it.phones.wait_for("SIM0001", "searched", since=before, timeout=60)
+            new = await it.phones.wait_for("SIM0001", "searched", since=before, timeout=180)
             assert lives(executor)
             made.thaw("agent-1")
             await eventually(lambda: _fenced(made), what="the fence of the thawed agent")

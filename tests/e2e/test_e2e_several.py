@@ -59,7 +59,7 @@ class Pair:
         async def look() -> bool:
             return any(event == "session.opened" for event, _ in self.sessions()[since:])
 
-        await eventually(look, within=60, what="a session with the other controller")
+        await eventually(look, within=180, what="a session with the other controller")
         return self.sessions()[since:]
 
     def sessions(self) -> list[tuple[str, str]]:
@@ -111,7 +111,7 @@ async def _told_in_order(receiver: Receiver) -> list[str]:
 
 async def _went_on(it: Pair, process_id: str, receiver: Receiver, *, more: bool = False) -> None:
     """Assert that the work was done by its first run, once, and told; *more*: beside other work."""
-    await it.it.until(process_id, "completed", within=60)
+    await it.it.until(process_id, "completed", within=180)
     searched = await it.searches()
     if more:
         searched = [(run, query) for run, query in searched if run == searched[0][0]]
@@ -151,7 +151,7 @@ async def test_an_agent_leaves_its_controller_within_five_seconds(
         if how == "frozen":
             it.made.thaw(doomed)
             later = await it.it.warm_up({"routing": "queue"}, watch_seconds=1)
-            await it.it.until(later, "completed", within=60)
+            await it.it.until(later, "completed", within=180)
 
 
 @pytest.mark.long
@@ -164,11 +164,11 @@ async def test_up_runs_several_and_goes_on_without_one(tmp_path: Path, postgres_
         pids = up.pids
         async with hand(farm) as it:
             first = await it.warm_up({"routing": "queue"}, watch_seconds=1)
-            await it.until(first, "completed", within=60)
+            await it.until(first, "completed", within=180)
 
             os.kill(pids["controller"], signal.SIGKILL)
             second = await it.warm_up({"routing": "queue"}, watch_seconds=1)
-            await it.until(second, "completed", within=60)
+            await it.until(second, "completed", within=180)
         code = up.stop()
 
     assert code == 0, up.said
@@ -221,7 +221,7 @@ async def test_a_restart_of_the_database_under_load_is_survived_by_everybody(
             await asking
             await _went_on(it, process_id, receiver, more=True)
             for each in accepted:
-                await it.it.until(each, "completed", within=90)
+                await it.it.until(each, "completed", within=180)
 
             assert {status for status, _ in answers} <= {200, 202, 503}
             assert all(retry_after for status, retry_after in answers if status == 503)

@@ -262,7 +262,7 @@ async def test_operators_commands_work_on_a_running_farm(
 
     def run(*words: str) -> str:
         command = [sys.executable, "-m", "phonefarm_cli", *words, "--data", data]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=180)
         return done.stdout
 
     phones = run("phones", "list").splitlines()

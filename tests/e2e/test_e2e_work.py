@@ -20,7 +20,7 @@ def _ids(phones: tuple[LivePhone, ...]) -> list[str]:
 
 
 async def _events(
-    receiver: Receiver, process_id: str, *, last: str, within: float = 60
+    receiver: Receiver, process_id: str, *, last: str, within: float = 180
 ) -> list[Received]:
     """Return a process's callbacks once the one of milestone *last* came."""
 
@@ -139,7 +139,7 @@ async def test_a_running_process_is_cancelled(
     await at_work.on_screen(phone.serialno, since=since)
 
     answer = await at_work.cancel(process_id, strategy=strategy, force_after_seconds=5)
-    record = await at_work.until(process_id, "cancelled", within=60)
+    record = await at_work.until(process_id, "cancelled", within=180)
 
     assert answer["status"] == "cancel_requested"
     assert answer["active_target"]["phone_id"] == phone.phone_id
@@ -173,7 +173,7 @@ async def test_an_executor_that_cannot_stop_itself_is_forced(at_work: Hand) -> N
         os.kill(pid, signal.SIGSTOP)
     asked_at = time.monotonic()
     answer = await at_work.cancel(process_id, strategy="soft_then_force", force_after_seconds=1)
-    await at_work.until(process_id, "cancelled", within=60)
+    await at_work.until(process_id, "cancelled", within=180)
 
     assert time.monotonic() - asked_at >= 1
     assert await _is_gone(at_work, answer["termination"]["container"])
@@ -245,7 +245,7 @@ async def test_a_phone_unplugged_in_a_run_is_replaced(at_work: Hand, receiver: R
     lost = next(phone for phone in at_work.farm.phones if phone.phone_id == first)
     await at_work.phones.fault(lost.serialno, "unplug")
 
-    record = await at_work.until(process_id, "completed", within=60)
+    record = await at_work.until(process_id, "completed", within=180)
 
     (item,) = record["partial_progress"]["items"]
     assert item["phone_id"] != lost.phone_id
@@ -297,4 +297,4 @@ async def _is_gone(at_work: Hand, container: str) -> bool:
     async def look() -> bool:
         return not await containers(name=container)
 
-    return await eventually(look, within=60, what="the removal of the container")
+    return await eventually(look, within=180, what="the removal of the container")

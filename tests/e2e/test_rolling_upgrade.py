@@ -72,7 +72,7 @@ async def _completed(arrivals: list[Arrival], count: int) -> None:
     async def look() -> bool:
         return len(_ended(arrivals, "completed")) >= before + count
 
-    await eventually(look, within=90, what=f"the end of {count} processes")
+    await eventually(look, within=180, what=f"the end of {count} processes")
 
 
 def _ended(arrivals: list[Arrival], *milestones: str) -> set[str]:

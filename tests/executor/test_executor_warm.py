@@ -31,7 +31,7 @@ async def test_an_executor_waits_on_when_the_agent_dies(tmp_path: Path) -> None:
     os.mkfifo(gate)
     waiting = asyncio.create_task(asyncio.to_thread(wait_for_run, tmp_path, WARM))
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         # Opening it for writing blocks until somebody holds the other end.
         os.close(await asyncio.to_thread(os.open, gate, os.O_WRONLY))
         for _ in range(5_000):

@@ -17,7 +17,7 @@ from gateway.support.published import check_schema
 from phonefarm_gateway.rest.event_streams import StreamLimits
 from support.live_farm import eventually
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 @dataclass(frozen=True, kw_only=True)

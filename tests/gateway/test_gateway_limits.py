@@ -11,7 +11,7 @@ from phonefarm_common.clock import SystemClock
 from phonefarm_gateway.rest.auth import MOST_RECENT, RECENT_SECONDS, RecentKeys
 from phonefarm_gateway.rest.rate_limit import MOST_BUCKETS, RateLimiter
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 class _Clock(SystemClock):

@@ -136,7 +136,7 @@ async def gateway_process(it: Sending, folder: Path, name: str) -> AsyncIterator
             stderr=log,
         )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not ready.exists():
                 assert process.returncode is None, (folder / f"{name}.log").read_text()
                 await asyncio.sleep(0.05)
@@ -192,10 +192,10 @@ async def test_a_killed_gateways_deliveries_go_out_by_the_other(tmp_path: Path) 
         async with gateway_process(it, tmp_path, "b") as second:
             urls = [receiver.url()] * 40
             early = await asyncio.gather(*(owe_three(it, url) for url in urls))
-            await all_settled(it, within=60)
+            await all_settled(it, within=180)
             book.holding = True
             late = await asyncio.gather(*(owe_three(it, url) for url in urls))
-            async with asyncio.timeout(60), book.moved:
+            async with asyncio.timeout(180), book.moved:
                 await book.moved.wait_for(lambda: book.held == 8)
 
             doomed = await holders(it)

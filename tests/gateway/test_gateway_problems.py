@@ -119,7 +119,7 @@ async def test_a_stranger_makes_the_gateway_read_no_body() -> None:
         for number in range(2):
             headers = {"Authorization": f"Bearer wrong-{number // 2}"}
             async with (
-                asyncio.timeout(60),
+                asyncio.timeout(180),
                 session.post(it.base + ENQUEUE, data=never_ends(), headers=headers) as response,
             ):
                 assert response.status == 401

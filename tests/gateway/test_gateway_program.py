@@ -45,7 +45,7 @@ async def gateway(
 async def _ready(path: Path, process: asyncio.subprocess.Process) -> str:
     """Return HOST:PORT from the ready file, waiting for the line that follows it."""
     assert process.stderr is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         async for line in process.stderr:
             if b"gateway.started" in line:
                 facts = json.loads(await asyncio.to_thread(path.read_text))

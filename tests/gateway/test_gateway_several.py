@@ -98,11 +98,11 @@ async def test_what_may_have_been_done_is_not_done_again() -> None:
         first.next_refusal = (grpc.StatusCode.UNAVAILABLE, "controller_unavailable", "away", ())
 
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stub.Enqueue(request, metadata=shown, timeout=60)
+            await stub.Enqueue(request, metadata=shown, timeout=180)
         done_twice = len(second.enqueued)
         choice.answered(first.address)
         await first.stop()
-        await stub.Enqueue(request, metadata=shown, timeout=60)
+        await stub.Enqueue(request, metadata=shown, timeout=180)
         await channel.close()
 
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE

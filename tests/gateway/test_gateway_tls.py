@@ -21,7 +21,7 @@ from phonefarm_gateway.settings import parse
 from support.certificates import Certificate, make_self_signed
 from support.live_farm import eventually
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 @pytest.fixture

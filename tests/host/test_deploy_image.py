@@ -84,7 +84,7 @@ async def test_controller_and_gateway_serve_from_it(container: str) -> None:
     async def asked() -> str:
         return await asyncio.to_thread(_told, container)
 
-    answer = await eventually(asked, within=60, what="an answer to REST")
+    answer = await eventually(asked, within=180, what="an answer to REST")
 
     assert json.loads(answer)["processes"] == []
     assert docker("exec", container, "id", "-u") == "65532"

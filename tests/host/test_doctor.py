@@ -24,7 +24,7 @@ from phonefarm_simulator.farm import Farm, simulated_phones
 from support.controller import AGENT_TOKEN
 from support.programs import Programs, programs
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 class Told(NamedTuple):

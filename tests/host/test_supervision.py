@@ -19,7 +19,7 @@ from support.agents import SCALE
 from support.controller_script import TOKEN, ScriptedController, scripted_controller
 from support.live_farm import eventually
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 class Systemd:

@@ -136,7 +136,7 @@ async def test_a_killed_agent_takes_its_run_back(site: Site, at_work: Hand) -> N
 
     await site.host.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", SERVICE)
     after = await site.host.until(NRestarts=_one_more(before), ActiveState="active")
-    await at_work.until(process, "completed", within=60)
+    await at_work.until(process, "completed", within=180)
 
     assert after["MainPID"] != before["MainPID"]
     adopted = await site.host.events("EVENT=run.adopted")
@@ -163,7 +163,7 @@ async def test_a_newer_program_takes_the_run_of_the_older_back(site: Site, at_wo
     await site.host.agent("install", "--state", str(site.host.state / "agent"))
     meanwhile = await site.runs(running=True)
     await site.host.run("systemctl", "restart", SERVICE)
-    await at_work.until(process, "completed", within=120)
+    await at_work.until(process, "completed", within=180)
     await at_work.offered()
 
     starts = [told["VERSION"] for told in await site.host.events("EVENT=agent.started")]

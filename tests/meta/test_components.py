@@ -64,7 +64,7 @@ def test_a_missing_component_skips_or_fails_with_its_reason(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -70,7 +70,7 @@ def test_generated_code_is_what_the_protos_say() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

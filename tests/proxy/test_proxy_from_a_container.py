@@ -84,7 +84,7 @@ async def test_a_container_reaches_its_own_phone_and_nothing_else(
         ):
             handle = await runtime.start(spec)
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(180):
                     async for line in runtime.lines(handle):
                         found |= json.loads(line)
             finally:

@@ -36,7 +36,7 @@ async def ask(
     answer = b""
     for request in requests:
         writer.write(f"{len(request):04x}{request}".encode())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             answer = await reader.readexactly(4)
         if answer == b"OKAY" and request.startswith("host:tport"):
             await reader.readexactly(8)
@@ -114,7 +114,7 @@ async def test_what_ends_moves_or_leaves_the_phone_is_refused(requests: tuple[st
     """Nothing of it reaches the adb server."""
     async with held() as (port, _, said, server):
         answer, reader, writer = await ask(port, *requests)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             reason = await reader.read()
         writer.close()
 

@@ -84,7 +84,7 @@ async def _one_example(data: bytes) -> None:
 async def _throw(bench: Bench, data: bytes) -> None:
     reader, writer = await bench.dial()
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             writer.write(data)
             writer.write_eof()
             await reader.read(-1)

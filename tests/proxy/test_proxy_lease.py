@@ -147,7 +147,7 @@ async def test_the_way_back_is_weighed_too(tmp_path: Path) -> None:
 async def _rest(reader: asyncio.StreamReader) -> bytes:
     got = bytearray()
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while part := await reader.read(65536):
                 got += part
     except ConnectionError:
@@ -270,7 +270,7 @@ def _read_to_end(peer: socket.socket) -> None:
 
 async def _quiet(data: bytearray) -> None:
     """Return once what the kernel still held when the proxy froze has arrived."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         length = -1
         while length != len(data):
             length = len(data)

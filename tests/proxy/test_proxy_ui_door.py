@@ -155,7 +155,7 @@ class Bench:
         reader, writer = await asyncio.open_unix_connection(str(self.path))
         said = b""
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 for name in (f"host:transport:{SERIAL}", "tcp:9008"):
                     writer.write(f"{len(name):04x}{name}".encode())
                     if (status := await reader.readexactly(4)) != b"OKAY":

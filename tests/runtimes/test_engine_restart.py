@@ -30,7 +30,7 @@ async def test_a_run_and_its_lines_outlive_the_engine(executor_image: str, tmp_p
         waiting = asyncio.create_task(runtime.wait(handle))
         told: list[bytes] = []
 
-        async with asyncio.timeout(60), following(runtime, handle) as lines:
+        async with asyncio.timeout(180), following(runtime, handle) as lines:
             while len(told) < 50:
                 told.append(await anext(lines))
             await engine.kill()

@@ -197,7 +197,7 @@ def _listener(path: Path) -> socket.socket:
 
 async def _greet(listener: socket.socket, text: bytes) -> socket.socket:
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         connection, _ = await loop.sock_accept(listener)
         await loop.sock_sendall(connection, text)
     return connection

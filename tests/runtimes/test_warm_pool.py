@@ -139,7 +139,7 @@ async def test_the_pool_is_as_large_as_is_wanted_and_leaves_nothing(made: Host) 
 async def test_closing_ends_the_keeper_and_all_it_made(made: Host) -> None:
     """An agent that stops leaves no container that is no run's."""
     keeping = asyncio.create_task(made.pool.keep(lambda: 2))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while len(made.waiting()) < 2:  # noqa: ASYNC110 - the engine raises no event
             await asyncio.sleep(0.1)
 
@@ -236,7 +236,7 @@ async def test_a_run_bound_by_a_killed_agent_is_begun_by_the_next(made: Host, mo
     await later.runtime.begin(held[0], spec.directory)
 
     assert held == [handle]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         assert await all_lines(later.runtime, handle) == ["here"]
     assert await later.runtime.wait(handle) == Exit(code=0)
     assert sorted(path.name for path in spec.directory.iterdir()) == ["other", "plan.json"]
@@ -310,7 +310,7 @@ async def test_the_pool_begins_anew_with_its_engine(
 
 async def one_waits(made: Host, *, other_than: str) -> str:
     """Return the one container that waits, once there is one and it is not that."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while made.pool.ready != 1 or made.waiting() == [other_than]:  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.1)
     [found] = made.waiting()

@@ -98,9 +98,9 @@ async def test_the_server_lists_and_waits(adb: AdbServer, phone: SimulatedPhone)
     facts = await of(lambda: device.info)
     features = await of(device.get_features)
     await of(lambda: client.disconnect(address, raise_error=True))
-    await of(lambda: client.wait_for(address, state="disconnect", timeout=60))
+    await of(lambda: client.wait_for(address, state="disconnect", timeout=180))
     said = await of(lambda: client.connect(address, timeout=30))
-    await of(lambda: client.wait_for(address, timeout=60))
+    await of(lambda: client.wait_for(address, timeout=180))
 
     assert listed == [(address, "device")]
     assert (seen.present, seen.serial, seen.status) == (True, address, "device")
@@ -180,14 +180,14 @@ async def test_the_log_comes_as_a_stream(
 
     logging = await of(lambda: device.logcat(file, clear=True, re_filter=".*app_started.*"))
     await of(lambda: device.app_start(APP))
-    await phone.wait_for(Kind.APP_STARTED, timeout=60)
+    await phone.wait_for(Kind.APP_STARTED, timeout=180)
 
     async def caught() -> bool:
         return "app_started" in file.read_text()
 
     await eventually(caught, what="the line in the file")
     # adbutils looks at the wish to stop between two lines.
-    stopping = asyncio.create_task(of(lambda: logging.stop(timeout=60)))
+    stopping = asyncio.create_task(of(lambda: logging.stop(timeout=180)))
     while not stopping.done():
         phone.phone.log.write("noise", "of a phone")
         await asyncio.sleep(0.05)
@@ -294,7 +294,7 @@ async def test_the_screen_is_filmed(adb: AdbServer, phone: SimulatedPhone, tmp_p
     await eventually(films, what="the recording")
     began = await of(device.is_recording)
     await of(lambda: device.app_start(APP))
-    await phone.wait_for(Kind.APP_STARTED, timeout=60)
+    await phone.wait_for(Kind.APP_STARTED, timeout=180)
     await asyncio.sleep(1)  # of the app, for the film
     await of(device.stop_recording)
 

@@ -42,7 +42,7 @@ class Finger:
 
     async def until(self, name: str) -> None:
         """Return once a view of this name shows."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not await self.nodes(name):
                 pass
 

@@ -32,7 +32,7 @@ async def simulator(directory: Path, *words: str) -> AsyncIterator[dict[str, Any
         stdin=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not ready.exists():
                 assert process.returncode is None
                 await asyncio.sleep(0.02)  # a file's coming is nothing one can await

@@ -14,7 +14,7 @@ APP = "com.example.shortvideo"
 
 async def reconnected(adb: AdbServer, phone: SimulatedPhone, *, since: int) -> None:
     """Wait until adb has connected anew after that entry of the ledger."""
-    await phone.wait_for(Kind.CONNECTION_OPENED, since=since, timeout=60)
+    await phone.wait_for(Kind.CONNECTION_OPENED, since=since, timeout=180)
     await adb.wait_for_state(phone.address, "device")
 
 

@@ -125,7 +125,7 @@ class Peer:
 
     async def receive(self) -> Packet:
         """Return the next packet; IncompleteReadError when the phone closed."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             header = await self.reader.readexactly(HEADER.size)
             command, arg0, arg1, length, _sum, _magic = HEADER.unpack(header)
             payload = await self.reader.readexactly(length)

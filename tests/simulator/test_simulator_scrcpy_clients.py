@@ -126,7 +126,7 @@ async def test_muti_scrcpy_client(adb: AdbServer, phone: SimulatedPhone, muti: P
 
     told = await client.told()
 
-    searched = await phone.wait_for(Kind.SEARCHED, timeout=60)
+    searched = await phone.wait_for(Kind.SEARCHED, timeout=180)
     tapped = [entry for entry in phone.ledger() if entry.kind is Kind.TAPPED]
     assert (told["name"], told["size"]) == ("Simulated Phone", [720, 1280])
     assert told["moved"] >= 15

@@ -37,12 +37,12 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 async def recorded(phone: SimulatedPhone, kind: Kind, *, since: int = 0) -> Entry:
     """Return the ledger's next entry of a kind."""
-    return await phone.wait_for(kind, since=since, timeout=60)
+    return await phone.wait_for(kind, since=since, timeout=180)
 
 
 async def seen(screen: ScreenClient, wanted: Image.Image) -> None:
     """Wait for a picture that is as good as the wanted one."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while difference(await screen.picture(), wanted) > 6:
             pass
 
@@ -270,16 +270,16 @@ async def test_it_lives_as_long_as_its_sockets(
             await opened(adb, phone.address, name)
         listed = await adb.shell(phone.address, "ps -A")
         screen.control[1].close()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await screen.ended
     async with watching(adb, phone.address, jar) as screen:
         await adb.shell(phone.address, "pkill -9 -f com.genymobile.scrcpy.Serve[r]")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await screen.ended
             await screen.video.read()
     async with watching(adb, phone.address, jar):
         pass
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while "app_process" in (await adb.shell(phone.address, "ps -A")).text:
             pass
 
@@ -290,7 +290,7 @@ async def test_it_lives_as_long_as_its_sockets(
 async def refused(adb: AdbServer, phone: SimulatedPhone, jar: Path, **options: str) -> str:
     """Return what a server prints that ends before it listens."""
     async with started(adb, phone.address, jar, **options) as (output, ended):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await ended
         return output.decode()
 
@@ -337,7 +337,7 @@ async def test_an_encoder_that_fails_above_a_size(
     ) as by_software:
         whole = await by_software.picture()
     await phone.fault("encoder_fails_above", pixels=400)
-    async with watching(adb, phone.address, jar) as failing, asyncio.timeout(60):
+    async with watching(adb, phone.address, jar) as failing, asyncio.timeout(180):
         await failing.ended
 
     assert screen.size == (720, 1280)  # the head is sent before the encoder is tried
@@ -385,7 +385,7 @@ async def test_a_server_that_crashes(adb: AdbServer, phone: SimulatedPhone, jar:
     await phone.fault("server_crashes", seconds=0.2)
     async with watching(adb, phone.address, jar) as screen:
         picture = await screen.picture()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await screen.ended
             await screen.video.read()
 
@@ -399,7 +399,7 @@ async def test_an_android_without_the_api(adb: AdbServer, phone: SimulatedPhone,
     async with watching(adb, phone.address, jar) as screen:
         with pytest.raises(asyncio.IncompleteReadError):
             await screen.packet()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await screen.ended
 
     assert b"NoSuchMethodException: android.view.SurfaceControl.createDisplay" in screen.output

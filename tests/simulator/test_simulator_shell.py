@@ -150,7 +150,7 @@ async def test_streaming_logcat_stays_open_and_stops_with_its_reader(
     assert b"beginning of main" in await asyncio.wait_for(process.stdout.readline(), 60)
 
     await adb.shell(phone.address, "input keyevent HOME")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while b"home_pressed" not in await process.stdout.readline():
             pass
     before = phone.phone.ledger.sequence

@@ -84,16 +84,16 @@ async def test_it_moves_waits_and_manages_apps(
     (tmp_path / "foo.txt").write_text("from here")
     await of(lambda: device.press("menu"))
     await of(lambda: device.app_start(APP))
-    assert await of(lambda: device.app_wait(APP, timeout=60))
+    assert await of(lambda: device.app_wait(APP, timeout=180))
     running = await of(device.app_list_running)
     info = await of(lambda: device.app_info(APP))
     await of(lambda: device.drag(0.5, 0.7, 0.5, 0.3, 0.1))
     await of(lambda: device.swipe_points([(360, 900), (360, 600), (360, 300)], 0.1))
     await of(lambda: device.swipe_ext("up"))
     await of(lambda: device(text="Search").long_click())
-    assert await of(lambda: device(resourceId=f"{APP}:id/search_box").wait(timeout=60))
+    assert await of(lambda: device(resourceId=f"{APP}:id/search_box").wait(timeout=180))
     await of(lambda: device.press("back"))
-    assert await of(lambda: device(resourceId=f"{APP}:id/search_box").wait_gone(timeout=60))
+    assert await of(lambda: device(resourceId=f"{APP}:id/search_box").wait_gone(timeout=180))
     await of(lambda: device.set_clipboard("kept"))
     clipboard = await of(lambda: device.clipboard)
     await of(lambda: device.push(str(tmp_path / "foo.txt"), "/sdcard/bar.txt"))
@@ -333,7 +333,7 @@ async def test_its_watchers_and_sessions(
     def watched() -> None:
         with device.watch_context() as context:
             context.when("Accept").click()
-            context.wait_stable(seconds=1, timeout=60)
+            context.wait_stable(seconds=1, timeout=180)
 
     def by_watcher() -> bool:
         device.watcher.when("Accept").click()

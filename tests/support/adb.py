@@ -70,7 +70,7 @@ class AdbServer:
         """Connect to a phone and wait until it answers; AssertionError when adb says no."""
         answer = await self.run("connect", address)
         assert "connected to" in answer.text, answer
-        await self.run("wait-for-device", serial=address, timeout=60)
+        await self.run("wait-for-device", serial=address, timeout=180)
 
     async def state_of(self, serial: str) -> str:
         """Return what `adb devices` says of a phone; empty when it is not listed."""

@@ -77,11 +77,11 @@ class Agents:
         """Return once it holds the gate of a container that it made ahead of its run."""
         assert self._process is not None
         descriptors = Path(f"/proc/{self._process.pid}/fd")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not any("/warm-" in one for one in _open_files(descriptors)):  # noqa: ASYNC110 - /proc raises no event
                 await asyncio.sleep(0.05)
 
-    async def died(self, *, seconds: float = 60.0) -> int:
+    async def died(self, *, seconds: float = 180.0) -> int:
         """Return how it ended by itself; TimeoutError if it does not within *seconds*."""
         assert self._process is not None
         async with asyncio.timeout(seconds):
@@ -97,7 +97,7 @@ class Agents:
         """Stop it with SIGTERM and return its exit code."""
         assert self._process is not None
         self._process.terminate()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             return await self._process.wait()
 
     async def end(self) -> None:
@@ -147,5 +147,5 @@ async def agent_process(
     finally:
         if process.returncode is None:
             process.terminate()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 await process.wait()

@@ -35,7 +35,7 @@ class RunningAgent:
     stopping: asyncio.Event
     task: asyncio.Task[ExitCode]
 
-    async def stop(self, *, seconds: float = 60.0) -> ExitCode:
+    async def stop(self, *, seconds: float = 180.0) -> ExitCode:
         """Tell it to stop and return its exit code."""
         self.stopping.set()
         async with asyncio.timeout(seconds):

@@ -71,7 +71,7 @@ class AssetServer:
 
     async def until_asked(self, count: int) -> None:
         """Return once so many requests came."""
-        async with asyncio.timeout(60), self._news:
+        async with asyncio.timeout(180), self._news:
             await self._news.wait_for(lambda: len(self.asked) >= count)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

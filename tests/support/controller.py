@@ -40,7 +40,7 @@ from support.prepared import prepare_sqlite
 KEY = "test-key"
 AGENT_TOKEN = "test-agent-token"
 GATEWAY_TOKEN = "test-gateway-token"
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds a test waits for what must come."""
 
 

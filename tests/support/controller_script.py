@@ -91,7 +91,7 @@ class Heard:
         async with self._news:
             self._news.notify_all()
 
-    async def until(self, found: Callable[[], T | None], *, seconds: float = 60.0) -> T:
+    async def until(self, found: Callable[[], T | None], *, seconds: float = 180.0) -> T:
         """Return what *found* returns as soon as it is true; TimeoutError after *seconds*."""
         async with asyncio.timeout(seconds):
             async with self._news:

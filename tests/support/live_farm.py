@@ -15,7 +15,7 @@ from phonefarm_cli.client.client import ControllerClient
 from phonefarm_common.ids import new_id
 from phonefarm_simulator.control import Control
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 LOOK_SECONDS = 0.03
 TERMINAL = ("completed", "failed_terminal", "cancelled")
 
@@ -134,7 +134,7 @@ class Hand:
 
     async def on_screen(self, serialno: str, *, since: int = 0) -> dict[str, Any]:
         """Return when the phone shows a video of a run."""
-        return await self.phones.wait_for(serialno, "video_shown", since=since, timeout=60)
+        return await self.phones.wait_for(serialno, "video_shown", since=since, timeout=180)
 
     async def give_back(self, phone_id: str, reason: str) -> None:
         """End a phone's quarantine."""

@@ -9,7 +9,7 @@ from support.controller import Farm
 def page(farm: Farm) -> dict[tuple[str, ...], float]:
     """Return every metric by its name and the values of its labels, sorted. Blocking."""
     url = f"http://127.0.0.1:{farm.controller.metrics_port}/metrics"
-    with urllib.request.urlopen(url, timeout=60) as answer:
+    with urllib.request.urlopen(url, timeout=180) as answer:
         text = answer.read().decode()
     return {
         (sample.name.removeprefix("phonefarm_controller_"), *sorted(sample.labels.values())): (

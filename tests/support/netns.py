@@ -58,7 +58,7 @@ class Namespace:
         )
         try:
             assert process.stdout is not None
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 assert await process.stdout.readline() == b"ready\n"
             yield
         finally:

@@ -68,7 +68,7 @@ class Server:
 
     async def until(self, count: int) -> None:
         """Return once *count* bytes or more followed a service."""
-        async with asyncio.timeout(60), self.changed:
+        async with asyncio.timeout(180), self.changed:
             await self.changed.wait_for(lambda: len(self.data) >= count)
 
 
@@ -121,7 +121,7 @@ class Bench:
         reader, writer = await self.dial()
         answers = bytearray()
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 for request in requests:
                     writer.write(f"{len(request.encode()):04x}{request}".encode())
                     if request is not requests[-1]:
@@ -138,7 +138,7 @@ class Bench:
     async def open(self, service: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return a connection whose *service* the proxy took."""
         reader, writer = await self.dial()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             for request in (f"host:transport:{SERIAL}", service):
                 writer.write(f"{len(request.encode()):04x}{request}".encode())
                 if (status := await reader.readexactly(4)) != b"OKAY":
@@ -155,7 +155,7 @@ async def proxy_bench(
     folder: Path,
     *,
     going: bool = True,
-    seconds: float = 60,
+    seconds: float = 180,
     clock: Clock | None = None,
     port: int | None = None,
 ) -> AsyncIterator[Bench]:

@@ -45,5 +45,5 @@ async def agent_of(
     finally:
         if process.returncode is None:
             process.terminate()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 await process.wait()

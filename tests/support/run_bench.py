@@ -96,7 +96,7 @@ class Control:
 
     async def until(self, kind: str, *, count: int = 1) -> dict[str, Any]:
         """Return the *count*-th message of a type, waiting for it."""
-        async with asyncio.timeout(60), self._changed:
+        async with asyncio.timeout(180), self._changed:
             await self._changed.wait_for(lambda: len(self.of(kind)) >= count)
         return self.of(kind)[count - 1]
 
@@ -148,13 +148,13 @@ class Story:
                 if line["type"] == kind and index in {None, line.get("index")}
             ]
 
-        async with asyncio.timeout(60), self._changed:
+        async with asyncio.timeout(180), self._changed:
             await self._changed.wait_for(lambda: bool(found()))
         return found()[0]
 
     async def ending(self) -> tuple[int, dict[str, Any]]:
         """Return the exit code and the last line; the numbers of all lines have no gap."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             code = await self.process.wait()
             async with self._changed:
                 await self._changed.wait_for(

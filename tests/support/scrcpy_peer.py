@@ -69,7 +69,7 @@ class ScrcpyPeer:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Return once it is so; TimeoutError after a minute."""
-        async with asyncio.timeout(60), self.news:
+        async with asyncio.timeout(180), self.news:
             await self.news.wait_for(holds)
 
     async def changed(self) -> None:

@@ -13,7 +13,7 @@ from support.adb import AdbServer
 from support.live_farm import eventually
 
 REMOTE = "/data/local/tmp/scrcpy-server.jar"
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 SCID = 0x1234ABCD
 
 

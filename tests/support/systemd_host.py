@@ -40,7 +40,7 @@ def missing() -> str | None:
         return "the host's Python is 3.11, and the tests' own packages are installed there"
     try:
         seen = subprocess.run(
-            ["docker", "image", "inspect", IMAGE], capture_output=True, check=False, timeout=60
+            ["docker", "image", "inspect", IMAGE], capture_output=True, check=False, timeout=180
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
@@ -67,14 +67,14 @@ class SystemdHost:
         self._container = container
         self._program = program  # where the host's /opt/phonefarm is outside
 
-    async def run(self, *words: str, code: int | None = 0, seconds: float = 60.0) -> str:
+    async def run(self, *words: str, code: int | None = 0, seconds: float = 180.0) -> str:
         """Run a command as root; return what it said. AssertionError unless it ends with *code*."""
         into = ("exec", "--env=LC_ALL=C.UTF-8", self._container)
         said = await docker(*into, *words, seconds=seconds)
         assert code is None or said.code == code, (words, said)
         return said.out
 
-    async def agent(self, *words: str, code: int | None = 0, seconds: float = 60.0) -> str:
+    async def agent(self, *words: str, code: int | None = 0, seconds: float = 180.0) -> str:
         """Run a verb of phonefarm-agent as root."""
         return await self.run(f"{PROGRAM}/bin/phonefarm-agent", *words, code=code, seconds=seconds)
 
@@ -164,7 +164,7 @@ async def systemd_host(scratch: Path) -> AsyncIterator[SystemdHost]:
         shutil.rmtree(state, ignore_errors=True)
 
 
-async def docker(*words: str, seconds: float = 60.0) -> Said:
+async def docker(*words: str, seconds: float = 180.0) -> Said:
     """Run a docker command to its end; TimeoutError after *seconds*."""
     process = await asyncio.create_subprocess_exec(
         "docker",
@@ -183,6 +183,6 @@ async def docker(*words: str, seconds: float = 60.0) -> Said:
     return Said(code=process.returncode or 0, out=out.decode(errors="replace"))
 
 
-async def _must(*words: str, seconds: float = 60.0) -> None:
+async def _must(*words: str, seconds: float = 180.0) -> None:
     said = await docker(*words, seconds=seconds)
     assert said.code == 0, (words, said)

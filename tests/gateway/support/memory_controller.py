@@ -123,7 +123,7 @@ class MemoryController(
     async def _refusing(self) -> None:
         """Wait until the port is closed: gRPC goes on listening for a moment, answering nobody."""
         host, _, port = self.address.rpartition(":")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while True:
                 try:
                     _, writer = await asyncio.open_connection(host, int(port))
@@ -174,12 +174,12 @@ class MemoryController(
         self.processes[process.process_id] = process
         return process.process_id
 
-    async def settled(self, count: int, *, within: float = 60) -> list[Owed]:
+    async def settled(self, count: int, *, within: float = 180) -> list[Owed]:
         """Return the settled deliveries once there are *count*."""
         await self.until(lambda: sum(one.settled for one in self.outbox) >= count, within=within)
         return [one for one in self.outbox if one.settled]
 
-    async def until(self, condition: Any, *, within: float = 60) -> None:
+    async def until(self, condition: Any, *, within: float = 180) -> None:
         """Wait for *condition* to hold after a change."""
         async with asyncio.timeout(within), self.changed:
             await self.changed.wait_for(condition)

@@ -55,7 +55,7 @@ class Receiver:
         """Return where to send."""
         return f"http://{host}:{self.port}{path}"
 
-    async def wait(self, count: int, *, within: float = 60) -> list[Received]:
+    async def wait(self, count: int, *, within: float = 180) -> list[Received]:
         """Return everything received once there are *count*."""
         async with asyncio.timeout(within), self._arrived:
             await self._arrived.wait_for(lambda: len(self.received) >= count)

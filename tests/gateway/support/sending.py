@@ -41,7 +41,7 @@ class Sending:
         process_id: str,
         holds: Callable[[list[inspect_pb2.DeliveryLine]], Any],
         *,
-        within: float = 60,
+        within: float = 180,
     ) -> list[inspect_pb2.DeliveryLine]:
         """Return the log once *holds* of it; TimeoutError otherwise."""
         async with asyncio.timeout(within):

@@ -16,7 +16,7 @@ import numpy as np
 import scrcpy
 from av.codec import CodecContext
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 SPS = b"\0\0\0\1\x67"
 
 
