@@ -77,6 +77,30 @@ async def test_the_first_page_says_what_needs_me(console: Console, worked: dict[
         await expect(page).to_have_url(f"{console.base}/console/work/{worked['failed']}")
 
 
+async def test_a_page_is_loaded_when_it_is_opened(console: Console, worked: dict[str, str]) -> None:
+    """The first one is at most 60 KB of scripts; one that cannot be loaded says what to do."""
+    async with console.logged_in() as page:
+        loaded: dict[str, int] = await page.evaluate(
+            """Object.fromEntries(performance.getEntriesByType('resource')
+              .filter((one) => one.name.endsWith('.js'))
+              .map((one) => [one.name.replace(/.*static.[^/]+./, ''), one.encodedBodySize]))"""
+        )
+        pages = {name for name in loaded if name.startswith("pages/")}
+        assert pages == {"pages/login.js", "pages/now.js"}
+        assert 20_000 < sum(loaded.values()) <= 60_000
+
+        await page.route("**/pages/work.js", lambda route: route.abort())
+        await page.get_by_role("link", name="Work", exact=True).click()
+        trouble = page.get_by_role("alert").filter(has_text="was not loaded")
+        await expect(trouble).to_be_visible()
+        await page.unroute("**/pages/work.js")
+        await trouble.get_by_role("button", name="Reload the console").click()
+
+        await settled(page)
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Work")
+        await expect(page.locator("tbody tr")).not_to_have_count(0)
+
+
 async def test_a_failed_process_shows_the_picture_of_its_failure(
     console: Console, worked: dict[str, str]
 ) -> None:

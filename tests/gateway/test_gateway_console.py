@@ -1,5 +1,6 @@
 """The console's session: who gets one, whose pages may use it, and what is refused."""
 
+import posixpath
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -463,6 +464,27 @@ async def test_what_the_page_loads_is_kept_for_good() -> None:
         gone = await it.call("GET", "/console/static/0123456789abcdef/app.js", key=None)
         assert gone.status == 404
         assert (await it.call("GET", f"{min(paths)}/../../session_seal.py", key=None)).status == 404
+
+
+async def test_the_page_preloads_what_every_page_needs() -> None:
+    """The modules that its first module imports, and theirs; no page that nobody has opened."""
+    async with farm() as it:
+        it.checks_published = False
+        page = (await it.call("GET", "/console", key=None)).body.decode()
+        preloaded = set(re.findall(r'"modulepreload" href="([^"]+)"', page))
+
+        imported = set()
+        for path in preloaded:
+            source = (await it.call("GET", path, key=None)).body.decode()
+            folder = path.rpartition("/")[0]
+            imported |= {
+                posixpath.normpath(f"{folder}/{name}")
+                for name in re.findall(r"^(?:import|.* from) '([^']+)';$", source, re.MULTILINE)
+            }
+
+    assert {path.rpartition("/")[2] for path in preloaded} >= {"app.js", "lit.js", "words.js"}
+    assert imported == {path for path in preloaded if not path.endswith("/app.js")}
+    assert [path for path in preloaded if "/pages/" in path and "login" not in path] == []
 
 
 async def test_an_endpoint_of_the_console_is_no_page() -> None:

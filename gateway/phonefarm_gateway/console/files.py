@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import mimetypes
+import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -13,6 +15,9 @@ from aiohttp import hdrs, web
 
 PREFIX: Final = "/console"
 _INDEX: Final = "index.html"
+_FIRST: Final = "app.js"
+_IMPORT: Final = re.compile(rb"^(?:import|.* from) '(\.[^']+)';$", re.MULTILINE)
+"""An import that is loaded with its module; `import(...)` is loaded when it is called."""
 _PLACE: Final = "{{static}}"
 _MODULES: Final = "{{modules}}"
 _LEAST_COMPRESSED: Final = 512
@@ -67,7 +72,7 @@ class ConsoleFiles:
     """Serves the console's page and what it loads.
 
     The page is asked for each time; all else has the hash of all files in its path, and browsers
-    keep it for good.
+    keep it for good. The page preloads the modules that are needed whatever it shows.
     """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
@@ -78,8 +83,7 @@ class ConsoleFiles:
         self.static = f"{PREFIX}/static/{digest.hexdigest()[:16]}"
         modules = "\n".join(
             f'<link rel="modulepreload" href="{self.static}/{name}">'
-            for name in sorted(files)
-            if name.endswith(".js")
+            for name in sorted(_loaded_first(files))
         )
         page = files[_INDEX].decode().replace(_MODULES, modules).replace(_PLACE, self.static)
         self._page = _File.of(_INDEX, page.encode())
@@ -105,6 +109,23 @@ class ConsoleFiles:
         if file is None:
             raise web.HTTPNotFound
         return file.answer(request, "public, max-age=31536000, immutable")
+
+
+def _loaded_first(files: Mapping[str, bytes]) -> set[str]:
+    """Return the modules that every page loads: the first one, and what it imports."""
+    found: set[str] = set()
+    waiting = [_FIRST]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in files:
+            continue
+        found.add(name)
+        folder = posixpath.dirname(name)
+        waiting += [
+            posixpath.normpath(posixpath.join(folder, path.decode()))
+            for path in _IMPORT.findall(files[name])
+        ]
+    return found
 
 
 def _walk(folder: Traversable, under: str = "") -> list[tuple[str, bytes]]:

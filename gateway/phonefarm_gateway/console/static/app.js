@@ -3,18 +3,7 @@
 import { html, nothing } from './vendor/lit.js';
 import { CallError, connection } from './api.js';
 import { changes } from './changes.js';
-import './dialog.js';
-import './pages/accounts.js';
-import './pages/audit.js';
-import './pages/hosts.js';
 import './pages/login.js';
-import './pages/now.js';
-import './pages/phone.js';
-import './pages/phones.js';
-import './pages/process.js';
-import './pages/queue.js';
-import './pages/settings.js';
-import './pages/work.js';
 import { Page, heading } from './parts.js';
 import { page, router } from './router.js';
 import './search.js';
@@ -37,6 +26,23 @@ const MENU = [
   { name: 'settings', path: ['settings'], key: 's' },
 ];
 
+/**
+ * What shows each page, and what loads it when somebody first opens it.
+ * @type {Record<Exclude<PageName, 'unknown'>, {load: () => Promise<unknown>, show: (id: string) => unknown}>}
+ */
+const PAGES = {
+  now: { load: () => import('./pages/now.js'), show: () => html`<pf-now></pf-now>` },
+  phones: { load: () => import('./pages/phones.js'), show: () => html`<pf-phones></pf-phones>` },
+  phone: { load: () => import('./pages/phone.js'), show: (id) => html`<pf-phone .phoneId=${id}></pf-phone>` },
+  work: { load: () => import('./pages/work.js'), show: () => html`<pf-work></pf-work>` },
+  process: { load: () => import('./pages/process.js'), show: (id) => html`<pf-process .processId=${id}></pf-process>` },
+  queue: { load: () => import('./pages/queue.js'), show: () => html`<pf-queue></pf-queue>` },
+  hosts: { load: () => import('./pages/hosts.js'), show: () => html`<pf-hosts></pf-hosts>` },
+  accounts: { load: () => import('./pages/accounts.js'), show: () => html`<pf-accounts></pf-accounts>` },
+  audit: { load: () => import('./pages/audit.js'), show: () => html`<pf-audit></pf-audit>` },
+  settings: { load: () => import('./pages/settings.js'), show: () => html`<pf-settings></pf-settings>` },
+};
+
 /** @returns {{name: PageName, menu: PageName, id: string}} */
 function place() {
   const [first = '', id = '', ...rest] = router.parts;
@@ -56,6 +62,8 @@ class AppElement extends Page {
     super();
     this.isMenuOpen = false;
     this.hasMoved = false;
+    /** @type {Map<PageName, 'loading' | 'loaded' | 'failed'>} */
+    this.pages = new Map([['unknown', 'loaded']]);
   }
 
   connectedCallback() {
@@ -92,8 +100,26 @@ class AppElement extends Page {
     this.requestUpdate();
   };
 
+  willUpdate() {
+    void this.#load(place().name);
+  }
+
+  /** @param {PageName} name */
+  async #load(name) {
+    if (name === 'unknown' || this.pages.has(name)) return;
+    this.pages.set(name, 'loading');
+    try {
+      await PAGES[name].load();
+      this.pages.set(name, 'loaded');
+    } catch (error) {
+      console.error(error);
+      this.pages.set(name, 'failed');
+    }
+    this.requestUpdate();
+  }
+
   async updated() {
-    if (!this.hasMoved) return;
+    if (!this.hasMoved || this.pages.get(place().name) === 'loading') return;
     // Say to screen readers, and to the next Tab, where we are now.
     this.hasMoved = false;
     await Promise.resolve();
@@ -146,30 +172,16 @@ class AppElement extends Page {
 
   /** @param {PageName} name @param {string} id */
   #page(name, id) {
-    switch (name) {
-      case 'now':
-        return html`<pf-now></pf-now>`;
-      case 'phones':
-        return html`<pf-phones></pf-phones>`;
-      case 'phone':
-        return html`<pf-phone .phoneId=${id}></pf-phone>`;
-      case 'work':
-        return html`<pf-work></pf-work>`;
-      case 'process':
-        return html`<pf-process .processId=${id}></pf-process>`;
-      case 'queue':
-        return html`<pf-queue></pf-queue>`;
-      case 'hosts':
-        return html`<pf-hosts></pf-hosts>`;
-      case 'audit':
-        return html`<pf-audit></pf-audit>`;
-      case 'settings':
-        return html`<pf-settings></pf-settings>`;
-      case 'accounts':
-        return html`<pf-accounts></pf-accounts>`;
-      default:
-        return heading({ title: words.pages.unknown.name, asks: words.pages.unknown.asks });
-    }
+    const { name: title, asks } = words.pages[name];
+    const state = this.pages.get(name);
+    if (name === 'unknown') return heading({ title, asks });
+    if (state === 'loaded') return PAGES[name].show(id);
+    return html`${heading({ title })}${
+      state === 'failed'
+        ? html`<div class="problem" role="alert"><p>${words.shell.notLoaded}</p>
+            <button type="button" @click=${() => location.reload()}>${words.shell.reload}</button></div>`
+        : html`<p class="pending" role="status">${words.shell.loading}</p>`
+    }`;
   }
 
   #helpDialog() {

@@ -109,6 +109,16 @@ export function firstReason(phone) {
   }${phone.reasons.length > 1 ? html`<span class="more">+${phone.reasons.length - 1}</span>` : nothing}</div>`;
 }
 
+/** One line for an incident of a host. @param {import('./rest.js').Incident} one @param {boolean} [hasHost] */
+export const incidentLine = (one, hasHost = false) => html`<li><div class="line"><b>${spoken(one.kind)}</b> ${
+  one.ended_at ? chip('idle', words.hosts.over) : chip('bad', words.hosts.lasts)
+} ${hasHost ? html`<span class="sub">${one.agent_id}</span>` : nothing}<span class="sub">${words.hosts.affected(one.phones.length)}, ${
+  words.hosts.since
+} ${when(one.began_at, 'both')}</span></div>${one.error ? html`<div class="sub">${one.error}</div>` : nothing}</li>`;
+
+/** What a pause is about. @param {import('./rest.js').Pause} pause */
+export const pauseName = (pause) => (pause.scope === 'all' ? words.queue.everything : `${spoken(pause.scope)} ${pause.name ?? ''}`);
+
 /** Text in which what stands in backticks is code. @param {string} text */
 export const code = (text) => text.split('`').map((part, index) => (index % 2 ? html`<code>${part}</code>` : part));
 

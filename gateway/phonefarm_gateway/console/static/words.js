@@ -35,6 +35,8 @@ export const words = {
     stale: 'old: updated',
     loading: 'Loading …',
     retry: 'Try again',
+    notLoaded: 'This page was not loaded: the gateway did not answer, or it has been upgraded since you opened the console.',
+    reload: 'Reload the console',
     copyLink: 'Copy link',
     copied: 'Copied',
     close: 'Close',

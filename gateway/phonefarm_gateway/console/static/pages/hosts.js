@@ -2,21 +2,13 @@
 
 import { html, nothing } from '../vendor/lit.js';
 import { Feed } from '../feed.js';
-import { Page, chip, empty, heading, pending } from '../parts.js';
+import { Page, chip, empty, heading, incidentLine, pending } from '../parts.js';
 import { page } from '../router.js';
 import { when } from '../time.js';
 import { agentVerbs, buttons } from '../verbs.js';
-import { spoken, words } from '../words.js';
+import { words } from '../words.js';
 
 /** @typedef {import('../rest.js').Agent} Agent */
-/** @typedef {import('../rest.js').Incident} Incident */
-
-/** One line for an incident of a host. @param {Incident} one @param {boolean} [hasHost] */
-export const incidentLine = (one, hasHost = false) => html`<li><div class="line"><b>${spoken(one.kind)}</b> ${
-  one.ended_at ? chip('idle', words.hosts.over) : chip('bad', words.hosts.lasts)
-} ${hasHost ? html`<span class="sub">${one.agent_id}</span>` : nothing}<span class="sub">${words.hosts.affected(one.phones.length)}, ${
-  words.hosts.since
-} ${when(one.began_at, 'both')}</span></div>${one.error ? html`<div class="sub">${one.error}</div>` : nothing}</li>`;
 
 class HostsPage extends Page {
   constructor() {

@@ -3,11 +3,11 @@
 import { html, nothing } from '../vendor/lit.js';
 import { get, query } from '../api.js';
 import { Feed, phonesFeed } from '../feed.js';
-import { Page, chip, code, empty, firstReason, heading, isOut, pending, phoneLink, phoneName, processLink, stateChip, stateOf } from '../parts.js';
+import {
+  Page, chip, code, empty, firstReason, heading, incidentLine, isOut, pauseName, pending, phoneLink, phoneName, processLink, stateChip, stateOf,
+} from '../parts.js';
 import { page } from '../router.js';
 import { when } from '../time.js';
-import { incidentLine } from './hosts.js';
-import { pauseName } from './queue.js';
 import { summed } from '../waiting.js';
 import { spoken, words } from '../words.js';
 

@@ -3,7 +3,7 @@
 import { html, nothing } from '../vendor/lit.js';
 import { get } from '../api.js';
 import { Feed } from '../feed.js';
-import { Page, code, empty, heading, pending, processLink } from '../parts.js';
+import { Page, code, empty, heading, pauseName, pending, processLink } from '../parts.js';
 import { shortcuts } from '../shortcuts.js';
 import { when } from '../time.js';
 import { buttons, keysOf, pauseVerb, resumeVerb } from '../verbs.js';
@@ -11,10 +11,6 @@ import { summed } from '../waiting.js';
 import { spoken, words } from '../words.js';
 
 /** @typedef {import('../waiting.js').Sum} Sum */
-/** @typedef {import('../rest.js').Pause} Pause */
-
-/** What a pause is about. @param {Pause} pause */
-export const pauseName = (pause) => (pause.scope === 'all' ? words.queue.everything : `${spoken(pause.scope)} ${pause.name ?? ''}`);
 
 class QueuePage extends Page {
   constructor() {
