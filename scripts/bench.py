@@ -2,7 +2,9 @@
 
 Latency: seconds from calling Enqueue to the assignment at the agent, one request at a time.
 Lifecycles: processes per second from Enqueue to the acknowledged end, with runs that end at once
-(scripts/bench_load.py); one controller process, the load in another.
+(scripts/bench_load.py); one controller process, the load in another. Beside them the floor, the
+least program that serves the same load (scripts/bench_floor.py). docs/performance.md explains the
+ratios.
 Crossings: from a call at one of two controllers to what an agent or a watcher of the other is told
 (scripts/bench_several.py).
 Backlog: a claim for one phone beside 100,000 items that wait in several ways, and beside none
@@ -42,17 +44,24 @@ from phonefarm_agent.runtimes.interface import RunSpec, RuntimeFailedError  # no
 from support.postgres_server import postgres_server  # noqa: E402
 from support.run_bench import plan_of, step  # noqa: E402
 
-READY_SECONDS = 20
+READY_SECONDS = 60
 
 
 @contextmanager
 def controller(database_url: str | None, folder: Path) -> Iterator[tuple[str, int]]:
     """Run a controller process; yield its HOST:PORT and its process id."""
-    ready = folder / "ready.json"
-    command = [sys.executable, "-m", "phonefarm_controller", "--listen", "127.0.0.1:0"]
-    command += ["--data", str(folder), "--ready-file", str(ready), "--log-level", "warning"]
+    command = ["-m", "phonefarm_controller", "--listen", "127.0.0.1:0", "--log-level", "warning"]
     if database_url is not None:
         command += ["--database", database_url]
+    with served(command, folder) as at:
+        yield at
+
+
+@contextmanager
+def served(command: list[str], folder: Path) -> Iterator[tuple[str, int]]:
+    """Run a Python program that serves gRPC; yield its HOST:PORT and its process id."""
+    ready = folder / "ready.json"
+    command = [sys.executable, *command, "--data", str(folder), "--ready-file", str(ready)]
     environment = os.environ | {
         "INGEST_SECRET": load.KEY,
         "PHONEFARM_AGENT_TOKEN": load.AGENT_TOKEN,
@@ -71,7 +80,7 @@ def _ready(ready: Path, process: "subprocess.Popen[bytes]") -> str:
     deadline = time.monotonic() + READY_SECONDS
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the controller did not become ready: {process.returncode}")
+            raise RuntimeError(f"the server did not become ready: {process.returncode}")
         time.sleep(0.02)
     return str(json.loads(ready.read_text())["grpc"])
 
@@ -83,11 +92,7 @@ def measure(database_url: str | None, options: argparse.Namespace) -> dict[str, 
         controller(database_url, Path(scratch)) as (at, pid),
     ):
         seen = asyncio.run(load.latencies(at, samples=options.samples))
-        flow = asyncio.run(
-            load.lifecycles(
-                at, count=options.count, agents=4, phones=options.phones, callers=256, pid=pid
-            )
-        )
+        flow = _lifecycles(at, pid, options)
     cuts = statistics.quantiles(seen, n=100)
     return {
         "submit_to_agent_ms": {
@@ -97,6 +102,33 @@ def measure(database_url: str | None, options: argparse.Namespace) -> dict[str, 
         },
         **flow,
     }
+
+
+def measure_floor(options: argparse.Namespace) -> dict[str, float]:
+    """Return the figures of the floor."""
+    command = [str(ROOT / "scripts" / "bench_floor.py")]
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        served(command, Path(scratch)) as (at, pid),
+    ):
+        return _lifecycles(at, pid, options)
+
+
+def _lifecycles(at: str, pid: int, options: argparse.Namespace) -> dict[str, float]:
+    return asyncio.run(
+        load.lifecycles(
+            at, count=options.count, agents=4, phones=options.phones, callers=256, pid=pid
+        )
+    )
+
+
+def beside_floor(ours: dict[str, Any], floor: dict[str, float]) -> dict[str, float]:
+    """Return how the controller compares with the floor of the same run."""
+    pairs = {
+        "lifecycles_per_second": "lifecycles_per_second",
+        "server_cpu": "server_cpu_ms_per_lifecycle",
+    }
+    return {f"{name}_to_floor": round(ours[key] / floor[key], 3) for name, key in pairs.items()}
 
 
 def measure_crossings(database_url: str, *, samples: int) -> dict[str, Any]:
@@ -232,15 +264,21 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000, help="lifecycles (%(default)s)")
     parser.add_argument("--samples", type=int, default=300, help="latency samples (%(default)s)")
     parser.add_argument("--phones", type=int, default=100, help="phones per agent (%(default)s)")
-    parser.add_argument("--only", choices=["sqlite", "postgres", "several", "backlog", "container"])
+    parts = ["floor", "sqlite", "postgres", "several", "backlog", "container"]
+    parser.add_argument("--only", choices=parts)
     parser.add_argument("--backlog", type=int, default=100_000, help="items (%(default)s)")
     options = parser.parse_args()
     table: dict[str, Any] = {"cores": os.cpu_count(), "python": sys.version.split()[0]}
+    floor: dict[str, float] = {}
+    if options.only in {None, "floor", "sqlite", "postgres"}:
+        floor = table["floor"] = measure_floor(options)
     if options.only in {None, "sqlite"}:
         table["sqlite"] = measure(None, options)
+        table["sqlite"] |= beside_floor(table["sqlite"], floor)
     if options.only in {None, "postgres"}:
         with postgres_server() as server, server.database("bench") as url:
             table["postgres"] = measure(url, options)
+            table["postgres"] |= beside_floor(table["postgres"], floor)
     if options.only in {None, "several"}:
         with postgres_server() as server, server.database("bench") as url:
             table["two_controllers"] = measure_crossings(url, samples=options.samples)

@@ -259,8 +259,8 @@ async def lifecycles(
 ) -> dict[str, float]:
     """Return how fast *count* processes go from Enqueue to the acknowledged end, all together.
 
-    And the processor time of the controller *pid* and of this load, per lifecycle: what they need
-    each, however busy the machine is with other things.
+    And the processor time of the server *pid* and of this load, per lifecycle: what they need each,
+    however busy the machine is with other things, and the ratio of both.
     """
     async with instant_agents(target, agents=agents, phones=phones) as fleet:
         channel = open_channel(target, Timers())
@@ -294,8 +294,9 @@ async def lifecycles(
         "seconds": round(seconds, 3),
         "lifecycles_per_second": round(count / seconds, 1),
         "enqueues_per_second": round(count / enqueued, 1),
-        "controller_cpu_ms_per_lifecycle": round(spent * 1000 / count, 3),
+        "server_cpu_ms_per_lifecycle": round(spent * 1000 / count, 3),
         "load_cpu_ms_per_lifecycle": round(own * 1000 / count, 3),
+        "server_cpu_to_load_cpu": round(spent / own, 2),
     }
 
 
