@@ -33,6 +33,7 @@ from phonefarm_gateway.rest.middleware import problem_documents
 from phonefarm_gateway.rest.openapi import openapi_document
 from phonefarm_gateway.rest.rate_limit import LOGIN_BURST, LOGINS_PER_SECOND, RateLimiter
 from phonefarm_gateway.rest.server import KEEPALIVE_SECONDS, listening
+from phonefarm_gateway.rest.stalled_readers import STALLED_SECONDS
 from phonefarm_gateway.rest.tls import ServerTls
 from phonefarm_gateway.routes.table import ENDPOINTS, add_routes
 from phonefarm_gateway.settings import Settings
@@ -48,15 +49,17 @@ async def running(
     limits: CallbackLimits | None = None,
     streams: StreamLimits | None = None,
     idle: float = KEEPALIVE_SECONDS,
+    stalled: float = STALLED_SECONDS,
     lookup: Lookup | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator[str]:
     """Yield HOST:PORT of a gateway that answers requests and sends callbacks.
 
     At the end it stops accepting, finishes requests and attempts within STOP_SECONDS, reports the
-    deliveries it has leased, and closes the channel. *idle* closes a connection after so many
-    seconds. Raises ConfigError for an unusable webhook secret or certificate, ValueError for a
-    controller in plaintext that is not on loopback, OSError when the address is taken.
+    deliveries it has leased, and closes the channel. After so many seconds, *idle* closes a
+    connection without a request, and *stalled* one whose caller does not read the answer. Raises
+    ConfigError for an unusable webhook secret or certificate, ValueError for a controller in
+    plaintext that is not on loopback, OSError when the address is taken.
     """
     limits = limits or CallbackLimits.of(settings.timers)
     # Half of the connections: event streams must not keep other requests out.
@@ -131,6 +134,7 @@ async def running(
                 port=settings.port,
                 most=settings.connections,
                 idle=idle,
+                stalled=stalled,
                 tls=tls,
             )
         )

@@ -1,6 +1,10 @@
 """How much a caller may ask for: rate, connections, slow and idle ones, lengths of lists."""
 
 import asyncio
+import socket
+import ssl
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,8 +14,13 @@ from gateway.support.memory_controller import READ_ONLY_KEY
 from phonefarm_common.clock import SystemClock
 from phonefarm_gateway.rest.auth import MOST_RECENT, RECENT_SECONDS, RecentKeys
 from phonefarm_gateway.rest.rate_limit import MOST_BUCKETS, RateLimiter
+from support.certificates import make_self_signed
+from support.live_farm import eventually
 
 PATIENCE_SECONDS = 180.0
+SMALL_BYTES = 4096
+ANSWERS = 40
+"""Of 100 KB each: more than what the buffers on the way take."""
 
 
 class _Clock(SystemClock):
@@ -184,3 +193,65 @@ async def test_every_length_has_a_limit(change: dict[str, Any], field: str) -> N
         answer = await it.call("POST", "/capability-requests/enqueue", enqueue_body(**change))
 
         assert (answer.status, answer.body["errors"][0]["field"]) == (422, field)
+
+
+def _connected_to(host: str | None, port: int | None, trusted: Path | None) -> socket.socket:
+    link: socket.socket = socket.socket()
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BYTES)  # a small window
+    link.settimeout(PATIENCE_SECONDS)
+    link.connect((host, port))
+    if trusted is None:
+        return link
+    context = ssl.create_default_context(cafile=str(trusted))
+    with link:  # which the wrapped one leaves empty
+        return context.wrap_socket(link, server_hostname=host)
+
+
+async def _asked_for_much(it: Farm, trusted: Path | None = None) -> socket.socket:
+    """Return a connection on which megabytes were asked for."""
+    place = urlsplit(it.base)
+    link = await asyncio.to_thread(_connected_to, place.hostname, place.port, trusted)
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    await asyncio.to_thread(link.sendall, request * ANSWERS)
+    return link
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_who_does_not_read_keeps_nobody_out(tmp_path: Path, secure: bool) -> None:
+    """Without a key, over TLS too: the places of callers who read nothing are free again."""
+    pair = make_self_signed(tmp_path, "gateway")
+    changes: dict[str, Any] = {"connections": 3}
+    changes |= {"tls": (pair.certificate, pair.key)} if secure else {}
+    trusted = pair.certificate if secure else None
+    async with farm(stalled=0.5, changes=changes) as it, asyncio.timeout(PATIENCE_SECONDS):
+        held = [await _asked_for_much(it, trusted) for _ in range(3)]
+
+        async def is_answered() -> bool:
+            return await asyncio.to_thread(_is_healthy, it.base, trusted)
+
+        await eventually(is_answered, what="a free place")
+        for one in held:
+            one.close()
+
+
+def _is_healthy(base: str, trusted: Path | None) -> bool:
+    place = urlsplit(base)
+    with suppress(OSError), closing(_connected_to(place.hostname, place.port, trusted)) as link:
+        link.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return link.recv(64).startswith(b"HTTP/1.1 200")
+    return False
+
+
+async def test_who_reads_slowly_is_served() -> None:
+    """For many times the limit; what counts is that the caller reads on."""
+    async with farm(stalled=0.5) as it, asyncio.timeout(PATIENCE_SECONDS):
+        link = await _asked_for_much(it)
+        link.setblocking(False)
+        loop, read = asyncio.get_running_loop(), []
+
+        for _ in range(40):  # 2 s, four times the limit
+            read.append(len(await loop.sock_recv(link, SMALL_BYTES)))
+            await asyncio.wait({loop.create_future()}, timeout=0.05)
+        link.close()
+
+    assert min(read) > 0

@@ -1,4 +1,4 @@
-"""Listens for connections: so many at once, and none idle for long."""
+"""Listens for connections: so many at once, and none that is idle or not read for long."""
 
 import asyncio
 import logging
@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from phonefarm_gateway.rest.problems import RETRY_AFTER_SECONDS, Problem
+from phonefarm_gateway.rest.stalled_readers import StalledReaders
 
 STOP_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 75.0
@@ -38,13 +39,15 @@ async def listening(
     port: int,
     most: int,
     idle: float,
+    stalled: float,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[str]:
     """Yield HOST:PORT where *application* answers, on at most *most* connections at once.
 
     The next connection is answered 503 and closed; with *tls*, which counts handshakes too, it is
-    closed at once. *idle* is in seconds. At the end it accepts nothing more and gives requests
-    under way STOP_SECONDS. OSError when the address is taken.
+    closed at once. In seconds: *idle* closes a connection without a request, *stalled* one whose
+    caller does not read the answer. At the end it accepts nothing more and gives requests under way
+    STOP_SECONDS. OSError when the address is taken.
     """
     # aiohttp logs a stack for each connection that speaks no HTTP; our middleware logs the rest.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
@@ -71,6 +74,8 @@ async def listening(
                 accept, host, port, backlog=BACKLOG, start_serving=tls is None
             )
             stack.callback(listener.close)
+            watching = StalledReaders(server, patience=stalled).close_them()
+            stack.push_async_callback(_end, loop.create_task(watching, name="stalled"))
             if tls is not None:
                 links = [stack.enter_context(bound.dup()) for bound in listener.sockets]
                 for link in links:

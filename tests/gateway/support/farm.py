@@ -16,6 +16,7 @@ from phonefarm_gateway.app import running
 from phonefarm_gateway.callbacks.limits import CallbackLimits
 from phonefarm_gateway.rest.event_streams import StreamLimits
 from phonefarm_gateway.rest.server import KEEPALIVE_SECONDS
+from phonefarm_gateway.rest.stalled_readers import STALLED_SECONDS
 from phonefarm_gateway.settings import Settings
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -61,6 +62,7 @@ async def farm(
     clock: Clock | None = None,
     streams: StreamLimits | None = None,
     idle: float = KEEPALIVE_SECONDS,
+    stalled: float = STALLED_SECONDS,
     changes: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Farm]:
     """Yield a caller's view of a gateway that may call back to *allowed* networks."""
@@ -83,6 +85,7 @@ async def farm(
                 limits=limits,
                 streams=streams,
                 idle=idle,
+                stalled=stalled,
                 lookup=lookup or Names(),
                 clock=clock,
             ) as address,
