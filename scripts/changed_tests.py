@@ -19,7 +19,16 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 TESTS: Final = ROOT / "tests"
-SOURCES: Final = ("agent", "cli", "common", "controller", "gateway", "protos/gen", "simulator")
+SOURCES: Final = (
+    "agent",
+    "cli",
+    "client",
+    "common",
+    "controller",
+    "gateway",
+    "protos/gen",
+    "simulator",
+)
 PROGRAM: Final = re.compile(r"phonefarm_[a-z]+")
 EVERYTHING: Final = ("pyproject.toml", "Makefile", "tests/conftest.py", "scripts/provision.sh")
 

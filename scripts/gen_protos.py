@@ -31,8 +31,8 @@ def generate(into: Path) -> None:
                 Path(leftover).unlink(missing_ok=True)
     for folder in {into / source.relative_to(SOURCES).parent for source in sources}:
         (folder / "__init__.py").write_text('"""Generated from protos/phonefarm; do not edit."""\n')
-    (into / "phonefarm" / "__init__.py").write_text('"""Generated code: see phonefarm.v1."""\n')
-    (into / "phonefarm" / "py.typed").touch()
+    # `phonefarm` itself is a namespace: client/phonefarm has its other packages.
+    (into / "phonefarm" / "v1" / "py.typed").touch()
 
 
 def differences(left: Path, right: Path) -> list[str]:

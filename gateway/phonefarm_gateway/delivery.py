@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from phonefarm.schemas.process_record import ProcessRecord
 from phonefarm_common.wire_enums import DeliveryOutcome
-
-from phonefarm_gateway.schemas.process_record import ProcessRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import pytest
 from gateway.support.caller import Caller
 from gateway.support.farm import enqueue_body, farm
 from gateway.support.memory_controller import KEY, TOKEN, MemoryController
+from phonefarm.schemas import requests
 from phonefarm.v1 import process_pb2_grpc
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.endpoints import EndpointSelector
@@ -19,7 +20,6 @@ from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 from phonefarm_gateway.client import GATEWAY_TOKEN, convert
 from phonefarm_gateway.client.retry_policy import repeatable
-from phonefarm_gateway.schemas import requests
 
 PAIR = tuple[MemoryController, MemoryController]
 

@@ -13,7 +13,7 @@ from phonefarm.v1 import agent_pb2_grpc
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SKIPS = {"skip", "skipif", "xfail"}
-PACKAGES = ("agent", "cli", "common", "controller", "gateway", "simulator")
+PACKAGES = ("agent", "cli", "client", "common", "controller", "gateway", "simulator")
 
 
 def sources(folder: str) -> list[Path]:

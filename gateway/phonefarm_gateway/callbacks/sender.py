@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import aiohttp
+from phonefarm.schemas.process_record import instant, render
 from phonefarm_common.address_policy import AddressPolicy, check_url
 from phonefarm_common.clock import Clock
 from phonefarm_common.config import ConfigError
@@ -22,7 +23,6 @@ from yarl import URL
 
 from phonefarm_gateway.callbacks.signer import Signer
 from phonefarm_gateway.delivery import Attempt, Delivery
-from phonefarm_gateway.schemas.process_record import instant, render
 from phonefarm_gateway.strict_json import dump
 
 MOST_ANSWER_BYTES: Final = 20 * 1024

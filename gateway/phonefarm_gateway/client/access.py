@@ -3,13 +3,13 @@
 from typing import Literal
 
 import grpc.aio
+from phonefarm.schemas import farm, farm_requests, operation
 from phonefarm.v1 import access_pb2 as pb
 from phonefarm.v1 import access_pb2_grpc
 
 from phonefarm_gateway.client import farm_convert
 from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.convert import moment, timestamp
-from phonefarm_gateway.schemas import farm, farm_requests, operation
 
 
 class AccessClient:

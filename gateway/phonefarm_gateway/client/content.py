@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 
 import grpc.aio
-from phonefarm.v1 import content_pb2 as pb
-from phonefarm.v1 import content_pb2_grpc
-
-from phonefarm_gateway.client.calls import RpcCaller
-from phonefarm_gateway.client.convert import timestamp
-from phonefarm_gateway.schemas import requests
-from phonefarm_gateway.schemas.acknowledgements import (
+from phonefarm.schemas import requests
+from phonefarm.schemas.acknowledgements import (
     ContentCancelled,
     Ingested,
     SnapshotIgnored,
     SnapshotUpserted,
 )
+from phonefarm.v1 import content_pb2 as pb
+from phonefarm.v1 import content_pb2_grpc
+
+from phonefarm_gateway.client.calls import RpcCaller
+from phonefarm_gateway.client.convert import timestamp
 from phonefarm_gateway.strict_json import dump
 
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from phonefarm.schemas import acknowledgements, process_record, queries, requests
 from phonefarm.v1 import callback_pb2, process_pb2
 from phonefarm_common.wire_enums import DeliveryOutcome
 
 from phonefarm_gateway.delivery import AttemptReport, Delivery
-from phonefarm_gateway.schemas import acknowledgements, process_record, queries, requests
 from phonefarm_gateway.strict_json import dump
 
 _MODES: Final = {

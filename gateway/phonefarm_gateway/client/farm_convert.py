@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
+from phonefarm.schemas import farm, operation
 from phonefarm.v1 import access_pb2, agent_pb2, doctor_pb2, operator_pb2, verification_pb2
 from phonefarm.v1 import fleet_pb2 as pb
 
 from phonefarm_gateway.client.convert import moment
-from phonefarm_gateway.schemas import farm, operation
 
 _PAUSE_SCOPES: Final = {
     "all": pb.PAUSE_SCOPE_ALL,

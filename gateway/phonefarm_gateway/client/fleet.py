@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import grpc.aio
+from phonefarm.schemas import farm, farm_requests, operation, requests
+from phonefarm.schemas.fields import ResponseModel
+from phonefarm.schemas.queries import AuditFilter
 from phonefarm.v1 import fleet_pb2 as pb
 from phonefarm.v1 import fleet_pb2_grpc
 
 from phonefarm_gateway.client import farm_convert
 from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.convert import timestamp
-from phonefarm_gateway.schemas import farm, farm_requests, operation, requests
-from phonefarm_gateway.schemas.fields import ResponseModel
-from phonefarm_gateway.schemas.queries import AuditFilter
 
 LONG_CALL_SECONDS: Final = 60.0
 """For calls that write a thousand rows or stop many runs."""

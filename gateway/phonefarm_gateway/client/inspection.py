@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import grpc.aio
+from phonefarm.schemas import responses
 from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import inspect_pb2_grpc
 
 from phonefarm_gateway.client import inspection_convert
 from phonefarm_gateway.client.calls import RpcCaller
-from phonefarm_gateway.schemas import responses
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from datetime import UTC
 
+from phonefarm.schemas import responses
 from phonefarm.v1 import inspect_pb2 as pb
 
 from phonefarm_gateway.client.convert import json_object, moment, process_error, record
-from phonefarm_gateway.schemas import responses
 
 
 def transition(message: pb.Transition) -> responses.Transition:

@@ -1,6 +1,7 @@
 """OperatorService, VerificationService and DoctorService: what operators do to what runs."""
 
 import grpc.aio
+from phonefarm.schemas import farm, farm_requests, operation
 from phonefarm.v1 import (
     doctor_pb2,
     doctor_pb2_grpc,
@@ -13,7 +14,6 @@ from phonefarm.v1 import operator_pb2 as pb
 from phonefarm_gateway.client import farm_convert
 from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.convert import requester
-from phonefarm_gateway.schemas import farm, farm_requests, operation
 from phonefarm_gateway.strict_json import dump
 
 

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 
 import grpc.aio
+from phonefarm.schemas import queries, requests
+from phonefarm.schemas.acknowledgements import Accepted, Cancelled, DryRun, Duplicate
+from phonefarm.schemas.process_record import ProcessRecord
+from phonefarm.schemas.responses import ProcessList
 from phonefarm.v1 import process_pb2 as pb
 from phonefarm.v1 import process_pb2_grpc
 
 from phonefarm_gateway.client import convert
 from phonefarm_gateway.client.calls import RpcCaller
-from phonefarm_gateway.schemas import queries, requests
-from phonefarm_gateway.schemas.acknowledgements import Accepted, Cancelled, DryRun, Duplicate
-from phonefarm_gateway.schemas.process_record import ProcessRecord
-from phonefarm_gateway.schemas.responses import ProcessList
 
 
 @dataclass(frozen=True, kw_only=True)

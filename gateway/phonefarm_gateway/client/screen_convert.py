@@ -3,10 +3,10 @@
 import base64
 from datetime import UTC
 
+from phonefarm.schemas import screens
 from phonefarm.v1 import screen_pb2 as pb
 
 from phonefarm_gateway.client.convert import moment
-from phonefarm_gateway.schemas import screens
 
 
 def event(message: pb.ViewEvent) -> screens.Frame | screens.Said | None:

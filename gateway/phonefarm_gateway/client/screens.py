@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
 import grpc.aio
+from phonefarm.schemas import screens
 from phonefarm.v1 import screen_pb2 as pb
 from phonefarm.v1 import screen_pb2_grpc
 
 from phonefarm_gateway.client import screen_convert
 from phonefarm_gateway.client.calls import DuplexCall, RpcCaller
-from phonefarm_gateway.schemas import screens
 
 STILL_SECONDS: Final = 30.0
 """An old phone takes 3 s for a picture, and as much for the tree."""

@@ -6,11 +6,11 @@ from http import HTTPStatus
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from aiohttp import web
+from phonefarm.schemas.fields import RequestModel, ResponseModel
+from phonefarm.schemas.queries import NoQuery, Query
 
 from phonefarm_gateway.client import ControllerClient, RefusedError
 from phonefarm_gateway.rest.app_keys import CONTROLLER
-from phonefarm_gateway.schemas.fields import RequestModel, ResponseModel
-from phonefarm_gateway.schemas.queries import NoQuery, Query
 from phonefarm_gateway.strict_json import dump
 
 Scope: TypeAlias = Literal["submit", "read", "watch", "cancel", "operate", "admin"]

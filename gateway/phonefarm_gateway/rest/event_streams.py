@@ -9,11 +9,11 @@ from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
+from phonefarm.schemas.fields import ResponseModel
 from phonefarm_common.reasons import Reason
 
 from phonefarm_gateway.client import RefusedError
 from phonefarm_gateway.rest.problems import Problem
-from phonefarm_gateway.schemas.fields import ResponseModel
 from phonefarm_gateway.strict_json import dump
 
 LAST_EVENT_ID: Final = "Last-Event-ID"

@@ -8,6 +8,8 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
+from phonefarm.schemas.fields import RequestModel
+from phonefarm.schemas.queries import Query
 from phonefarm_common.ids import is_name, is_uuid
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
@@ -22,10 +24,9 @@ from phonefarm_gateway.rest.app_keys import (
 from phonefarm_gateway.rest.credentials import caller_key
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody
 from phonefarm_gateway.rest.problems import Problem, invalid
+from phonefarm_gateway.rest.query_parameters import read
 from phonefarm_gateway.rest.rate_limit import RateLimiter
 from phonefarm_gateway.rest.request_body import read_json, validated
-from phonefarm_gateway.schemas.fields import RequestModel
-from phonefarm_gateway.schemas.queries import Query, read
 
 _Query = TypeVar("_Query", bound=Query)
 _Body = TypeVar("_Body", bound=RequestModel)

@@ -6,12 +6,12 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final
 
+from phonefarm.schemas.fields import ResponseModel
+from phonefarm.schemas.responses import ProblemDocument
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from phonefarm_gateway.rest.endpoint import Endpoint, ResponseSpec
-from phonefarm_gateway.schemas.fields import ResponseModel
-from phonefarm_gateway.schemas.responses import ProblemDocument
 
 _REF: Final = "#/components/schemas/{model}"
 _PROBLEM: Final = "application/problem+json"

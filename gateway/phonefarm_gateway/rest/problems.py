@@ -6,10 +6,10 @@ from types import MappingProxyType
 from typing import Final
 
 from aiohttp import web
+from phonefarm.schemas.responses import FieldError, ProblemDocument
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_gateway.client import RefusedError
-from phonefarm_gateway.schemas.responses import FieldError, ProblemDocument
 from phonefarm_gateway.strict_json import BODY, dump
 
 RETRY_AFTER_SECONDS: Final = 2

@@ -5,11 +5,12 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from aiohttp import hdrs, web
+from phonefarm.schemas.fields import RequestModel
 from phonefarm_common.reasons import FieldProblem, Reason
 from pydantic import ValidationError
 
+from phonefarm_gateway.rest.field_problems import problems_of
 from phonefarm_gateway.rest.problems import Problem, invalid
-from phonefarm_gateway.schemas.fields import RequestModel, problems_of
 from phonefarm_gateway.strict_json import BODY, NotAcceptableError, NotJsonError, parse
 
 READ_SECONDS: Final = 30.0

@@ -13,6 +13,8 @@ from typing import Any, Final, TypeVar
 
 import structlog
 from aiohttp import WSMsgType, hdrs, web
+from phonefarm.schemas.fields import RequestModel
+from phonefarm.schemas.screens import Ended
 from phonefarm_common.reasons import Reason
 
 from phonefarm_gateway.client import RefusedError
@@ -20,8 +22,6 @@ from phonefarm_gateway.rest.app_keys import ORIGINS, STREAMS, TICKETS
 from phonefarm_gateway.rest.credentials import open_session
 from phonefarm_gateway.rest.problems import Problem
 from phonefarm_gateway.rest.request_body import validated
-from phonefarm_gateway.schemas.fields import RequestModel
-from phonefarm_gateway.schemas.screens import Ended
 from phonefarm_gateway.strict_json import NotAcceptableError, NotJsonError, dump, parse
 
 FIRST_SECONDS: Final = 10.0

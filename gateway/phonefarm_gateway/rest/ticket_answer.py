@@ -5,10 +5,10 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import hdrs, web
+from phonefarm.schemas import responses
 
 from phonefarm_gateway.rest.app_keys import TICKETS
 from phonefarm_gateway.rest.endpoint import Call, reply
-from phonefarm_gateway.schemas import responses
 
 
 def ticket_answer(call: Call[Any, Any], *, purpose: str, life: timedelta) -> web.StreamResponse:

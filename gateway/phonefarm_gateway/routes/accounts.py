@@ -4,12 +4,12 @@ from http import HTTPStatus
 from typing import Final, Literal
 
 from aiohttp import web
+from phonefarm.schemas import examples, farm, requests
+from phonefarm.schemas.farm_requests import Because, PutAccounts, PutCleanUp, PutGroup
+from phonefarm.schemas.queries import NoQuery
 
 from phonefarm_gateway.client import RefusedError
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, renamed, reply
-from phonefarm_gateway.schemas import examples, farm, requests
-from phonefarm_gateway.schemas.farm_requests import Because, PutAccounts, PutCleanUp, PutGroup
-from phonefarm_gateway.schemas.queries import NoQuery
 
 TAG: Final = "Accounts"
 _GROUP: Final = {HTTPStatus.OK: ResponseSpec(about="The stored group.", models=(farm.Group,))}

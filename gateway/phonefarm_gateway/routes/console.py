@@ -4,6 +4,8 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs, web
+from phonefarm.schemas import requests, responses
+from phonefarm.schemas.queries import NoQuery
 from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_gateway.console.origins import cookie_name, is_loopback
@@ -15,8 +17,6 @@ from phonefarm_gateway.rest.credentials import check_own_page, open_session
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
 from phonefarm_gateway.rest.problems import Problem, invalid
 from phonefarm_gateway.rest.ticket_answer import ticket_answer
-from phonefarm_gateway.schemas import requests, responses
-from phonefarm_gateway.schemas.queries import NoQuery
 
 _SCOPE: Final = "read"
 """What a key needs for the console: each page reads."""

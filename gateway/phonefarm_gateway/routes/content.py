@@ -4,18 +4,18 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
-from phonefarm_common.address_policy import check_url
-
-from phonefarm_gateway.rest.app_keys import ASSETS, POLICY, PROCESS_ID
-from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, ResponseSpec, reply
-from phonefarm_gateway.schemas import examples, requests
-from phonefarm_gateway.schemas.acknowledgements import (
+from phonefarm.schemas import examples, requests
+from phonefarm.schemas.acknowledgements import (
     ContentCancelled,
     Ingested,
     SnapshotIgnored,
     SnapshotUpserted,
 )
-from phonefarm_gateway.schemas.queries import NoQuery
+from phonefarm.schemas.queries import NoQuery
+from phonefarm_common.address_policy import check_url
+
+from phonefarm_gateway.rest.app_keys import ASSETS, POLICY, PROCESS_ID
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, ResponseSpec, reply
 
 _ACCOUNT: Final = "`unknown_account:<id>`, `inactive_account:<id>`"
 _TO_ITEM: Final = (

@@ -4,10 +4,10 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
+from phonefarm.schemas import requests, responses
+from phonefarm.schemas.queries import NoQuery
 
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
-from phonefarm_gateway.schemas import requests, responses
-from phonefarm_gateway.schemas.queries import NoQuery
 
 
 async def list_deliveries(call: Call[NoQuery, NoBody]) -> web.StreamResponse:

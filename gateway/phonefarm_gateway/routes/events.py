@@ -5,6 +5,10 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs, web
+from phonefarm.schemas.farm import FarmReset, Incident, Phone, ProcessMoved
+from phonefarm.schemas.fields import LARGEST_COUNT
+from phonefarm.schemas.queries import NoQuery
+from phonefarm.schemas.responses import ProcessEvent
 from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_gateway.client import RefusedError
@@ -26,10 +30,6 @@ from phonefarm_gateway.rest.event_streams import (
     first_of,
 )
 from phonefarm_gateway.rest.problems import invalid
-from phonefarm_gateway.schemas.farm import FarmReset, Incident, Phone, ProcessMoved
-from phonefarm_gateway.schemas.fields import LARGEST_COUNT
-from phonefarm_gateway.schemas.queries import NoQuery
-from phonefarm_gateway.schemas.responses import ProcessEvent
 
 LONGEST_CURSOR: Final = 256
 _TERMINAL: Final = frozenset({"completed", "failed_terminal", "cancelled"})

@@ -5,11 +5,11 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs, web
+from phonefarm.schemas import responses
+from phonefarm.schemas.queries import NoQuery
 from phonefarm_common.evidence_kinds import MEDIA_TYPES
 
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, ResponseSpec, reply
-from phonefarm_gateway.schemas import responses
-from phonefarm_gateway.schemas.queries import NoQuery
 
 _OTHER: Final = "application/octet-stream"
 _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")

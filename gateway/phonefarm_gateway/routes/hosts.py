@@ -4,11 +4,11 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
+from phonefarm.schemas import farm
+from phonefarm.schemas.farm_requests import Because, Invite, PerhapsBecause
+from phonefarm.schemas.queries import NoQuery
 
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
-from phonefarm_gateway.schemas import farm
-from phonefarm_gateway.schemas.farm_requests import Because, Invite, PerhapsBecause
-from phonefarm_gateway.schemas.queries import NoQuery
 
 TAG: Final = "Hosts"
 

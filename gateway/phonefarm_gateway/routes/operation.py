@@ -4,11 +4,11 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
+from phonefarm.schemas import examples, farm, operation, responses
+from phonefarm.schemas.farm_requests import CheckProfile, CreateKey, Pause, Resume, Verify
+from phonefarm.schemas.queries import AuditFilter, NoQuery
 
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
-from phonefarm_gateway.schemas import examples, farm, operation, responses
-from phonefarm_gateway.schemas.farm_requests import CheckProfile, CreateKey, Pause, Resume, Verify
-from phonefarm_gateway.schemas.queries import AuditFilter, NoQuery
 
 TAG: Final = "Operation"
 _NOT_PROVED: Final = (

@@ -5,16 +5,16 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
-
-from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
-from phonefarm_gateway.schemas import examples, farm
-from phonefarm_gateway.schemas.farm_requests import (
+from phonefarm.schemas import examples, farm
+from phonefarm.schemas.farm_requests import (
     Because,
     HoldPhone,
     PerhapsBecause,
     ReleasePhone,
 )
-from phonefarm_gateway.schemas.queries import NoQuery
+from phonefarm.schemas.queries import NoQuery
+
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
 
 TAG: Final = "Phones"
 _PHONE: Final = {HTTPStatus.OK: ResponseSpec(about="The phone as it is now.", models=(farm.Phone,))}

@@ -5,16 +5,16 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
+from phonefarm.schemas import examples, operation, requests, responses
+from phonefarm.schemas.acknowledgements import Accepted, Cancelled, DryRun, Duplicate
+from phonefarm.schemas.farm_requests import Rerun
+from phonefarm.schemas.process_record import ProcessRecord
+from phonefarm.schemas.queries import NoQuery, ProcessFilter
 from phonefarm_common.address_policy import check_url
 
 from phonefarm_gateway.client import RefusedError
 from phonefarm_gateway.rest.app_keys import POLICY, PROCESS_ID
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, ResponseSpec, reply
-from phonefarm_gateway.schemas import examples, operation, requests, responses
-from phonefarm_gateway.schemas.acknowledgements import Accepted, Cancelled, DryRun, Duplicate
-from phonefarm_gateway.schemas.farm_requests import Rerun
-from phonefarm_gateway.schemas.process_record import ProcessRecord
-from phonefarm_gateway.schemas.queries import NoQuery, ProcessFilter
 
 _OF_PROCESS: Final = {"process_id": "$response.body#/process_id"}
 FOLLOWING: Final = (

@@ -6,16 +6,9 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs, web
-from phonefarm_common.frame_queue import FrameQueue
-
-from phonefarm_gateway.client.screens import ScreenView, ThumbnailWatch
-from phonefarm_gateway.rest.app_keys import CONTROLLER
-from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
-from phonefarm_gateway.rest.sockets import Socket, serve_socket, understood, until_first_ends
-from phonefarm_gateway.rest.ticket_answer import ticket_answer
-from phonefarm_gateway.schemas import responses
-from phonefarm_gateway.schemas.queries import NoQuery
-from phonefarm_gateway.schemas.screens import (
+from phonefarm.schemas import responses
+from phonefarm.schemas.queries import NoQuery
+from phonefarm.schemas.screens import (
     Ended,
     Frame,
     Inspection,
@@ -25,6 +18,13 @@ from phonefarm_gateway.schemas.screens import (
     Show,
     StillQuery,
 )
+from phonefarm_common.frame_queue import FrameQueue
+
+from phonefarm_gateway.client.screens import ScreenView, ThumbnailWatch
+from phonefarm_gateway.rest.app_keys import CONTROLLER
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
+from phonefarm_gateway.rest.sockets import Socket, serve_socket, understood, until_first_ends
+from phonefarm_gateway.rest.ticket_answer import ticket_answer
 from phonefarm_gateway.strict_json import dump
 
 TICKET_TIME: Final = timedelta(seconds=30)

@@ -4,6 +4,8 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
+from phonefarm.schemas import responses
+from phonefarm.schemas.queries import NoQuery
 from phonefarm_common.reasons import Reason
 
 from phonefarm_gateway import metrics
@@ -12,8 +14,6 @@ from phonefarm_gateway.rest.app_keys import CONTROLLER, DOCS, METRICS, METRICS_O
 from phonefarm_gateway.rest.credentials import caller_key
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
 from phonefarm_gateway.rest.problems import RETRY_AFTER_SECONDS, Problem
-from phonefarm_gateway.schemas import responses
-from phonefarm_gateway.schemas.queries import NoQuery
 
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",

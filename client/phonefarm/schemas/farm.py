@@ -2,9 +2,8 @@
 
 from typing import Annotated, Literal
 
+from phonefarm.schemas.fields import Instant, ResponseModel, StatusWord, Uuid
 from pydantic import Field
-
-from phonefarm_gateway.schemas.fields import Instant, ResponseModel, StatusWord, Uuid
 
 
 class PhoneBlocker(ResponseModel):

@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeAlias
 
+from phonefarm.schemas.fields import Instant, Name, RequestModel, ResponseModel
+from phonefarm.schemas.queries import Query
 from pydantic import Field
-
-from phonefarm_gateway.schemas.fields import Instant, Name, RequestModel, ResponseModel
-from phonefarm_gateway.schemas.queries import Query
 
 MOST_THUMBNAILS = 200
 StillKind: TypeAlias = Literal["jpeg", "png"]

@@ -2,9 +2,8 @@
 
 from typing import Annotated
 
+from phonefarm.schemas.fields import Instant, ResponseModel, Uuid
 from pydantic import Field
-
-from phonefarm_gateway.schemas.fields import Instant, ResponseModel, Uuid
 
 
 class Pause(ResponseModel):

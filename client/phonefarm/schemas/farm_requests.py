@@ -2,11 +2,10 @@
 
 from typing import Annotated, Literal
 
+from phonefarm.schemas.farm import CleanUpStepWord
+from phonefarm.schemas.fields import LARGEST_COUNT, Moment, Name, Object, RequestModel
+from phonefarm.schemas.requests import PutAccount, Requester
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
-
-from phonefarm_gateway.schemas.farm import CleanUpStepWord
-from phonefarm_gateway.schemas.fields import LARGEST_COUNT, Moment, Name, Object, RequestModel
-from phonefarm_gateway.schemas.requests import PutAccount, Requester
 
 LONGEST_REASON = 500
 LONGEST_PROFILE = 256 * 1024

@@ -1,13 +1,9 @@
 """Models of query parameters, which all arrive as text."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from phonefarm_common.reasons import FieldProblem
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
-
-from phonefarm_gateway.schemas.fields import Moment, Name, PublicStatus, RequestId, RequestModel
-from phonefarm_gateway.schemas.fields import problems_of as _problems_of
-from phonefarm_gateway.strict_json import text_problem
+from phonefarm.schemas.fields import Moment, Name, PublicStatus, RequestId, RequestModel
+from pydantic import BeforeValidator, ConfigDict, Field
 
 MOST_LISTED: Final = 500
 MOST_AUDITED: Final = 1000
@@ -101,51 +97,3 @@ class AuditFilter(Query):
         str | None,
         Field(min_length=1, max_length=1024, description="The `next_cursor` of the previous page"),
     ] = None
-
-
-def read(query: type[Query], given: Any) -> Query | tuple[FieldProblem, ...]:
-    """Return *given*, a multidict of texts, as *query*, or its problems by parameter."""
-    lists = {
-        field.alias or name
-        for name, field in query.model_fields.items()
-        if field.annotation is not None and getattr(field.annotation, "__origin__", None) is list
-    }
-    if query.model_config["extra"] == "ignore":
-        return query()
-    values: dict[str, Any] = {}
-    problems = []
-    for name in dict.fromkeys(given):
-        found = given.getall(name)
-        unsound = next((why for text in found if (why := text_problem(text))), None)
-        if unsound:
-            problems.append(FieldProblem(field=_shown(name), message=unsound))
-        elif name in lists:
-            values[name] = found
-        elif len(found) > 1:
-            problems.append(
-                FieldProblem(field=_shown(name), message="is given twice; send it once")
-            )
-        else:
-            values[name] = found[0]
-    if problems:
-        return tuple(problems)
-    try:
-        return query.model_validate(values)
-    except ValidationError as error:
-        return tuple(
-            FieldProblem(
-                field=problem.field.partition("[")[0], message=_unknown(problem.message, query)
-            )
-            for problem in _problems_of(error)
-        )
-
-
-def _unknown(message: str, query: type[Query]) -> str:
-    if message != "Extra inputs are not permitted":
-        return message
-    known = ", ".join(field.alias or name for name, field in query.model_fields.items())
-    return f"is not a parameter of this endpoint; known: {known}"
-
-
-def _shown(name: str) -> str:
-    return ascii(name[:64])[1:-1]

@@ -3,10 +3,8 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import Field
-
-from phonefarm_gateway.schemas import fields
-from phonefarm_gateway.schemas.fields import (
+from phonefarm.schemas import fields
+from phonefarm.schemas.fields import (
     Instant,
     ItemState,
     Object,
@@ -14,6 +12,7 @@ from phonefarm_gateway.schemas.fields import (
     StatusWord,
     Uuid,
 )
+from pydantic import Field
 
 
 class RecordTarget(ResponseModel):

@@ -2,9 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
-
-from phonefarm_gateway.schemas.fields import (
+from phonefarm.schemas.fields import (
     LARGEST_COUNT,
     Moment,
     Name,
@@ -15,6 +13,7 @@ from phonefarm_gateway.schemas.fields import (
     Text,
     Url,
 )
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 MOST_STEPS: Final = 100
 MOST_HASHTAGS: Final = 100

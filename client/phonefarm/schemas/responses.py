@@ -2,9 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
-from phonefarm_gateway.schemas.fields import (
+from phonefarm.schemas.fields import (
     Instant,
     ItemState,
     Object,
@@ -12,12 +10,13 @@ from phonefarm_gateway.schemas.fields import (
     StatusWord,
     Uuid,
 )
-from phonefarm_gateway.schemas.process_record import (
+from phonefarm.schemas.process_record import (
     DeadlineAt,
     DeadlineGiven,
     ProcessError,
     ProcessRecord,
 )
+from pydantic import Field
 
 
 class ProcessList(ResponseModel):

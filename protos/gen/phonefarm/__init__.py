@@ -1,1 +1,0 @@
-"""Generated code: see phonefarm.v1."""
