@@ -108,7 +108,7 @@ def documented() -> dict[Fault, Outcome]:
     """Return the rows of the page's last table."""
     rows = re.findall(
         r"^\| `(\w+)` \| (.*?) \| (.*?) ?\| (yes)? ?\|$",
-        PAGE.read_text().partition("## What each fault of the simulator leads to")[2],
+        PAGE.read_text().partition("## What each simulator fault leads to")[2],
         re.MULTILINE,
     )
     return {
