@@ -44,7 +44,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "commands.keys",
         "manage the API keys: create one for each caller, with only the scopes it needs",
     ),
-    "gateways": ("commands.gateways", "list the gateways, invite or revoke one"),
+    "gateways": ("commands.gateways", "list the gateways, invite or revoke a gateway"),
     "pause": ("commands.pause", "start no new runs, for all work or for a part of it"),
     "resume": ("commands.pause", "end one pause; other pauses remain"),
     "backup": ("commands.backup", "save a copy of the controller's database"),
@@ -60,9 +60,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "commands.contexts",
         "name the farms that you work with, and choose one",
     ),
-    "callbacks": ("commands.callbacks", "receive callbacks here, to try them out"),
+    "callbacks": ("commands.callbacks", "receive callbacks on this machine, to try them out"),
     "sim": ("commands.sim", "show the state of simulated phones, and make them fail"),
-    "completion": ("commands.completion", "print the script that completes commands in your shell"),
+    "completion": ("commands.completion", "print the shell completion script"),
 }
 """The commands in the order of --help: the module that adds each, and what it does.
 

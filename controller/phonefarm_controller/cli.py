@@ -247,7 +247,7 @@ def _settings(options: argparse.Namespace) -> Settings:
             "other hosts, give --tls-listen and --mtls-listen"
         )
     if not is_name(options.farm):
-        raise config.ConfigError("--farm must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+        raise config.ConfigError("--farm must be 1 to 128 characters from A-Z a-z 0-9 . _ : -")
     data = options.data.absolute()
     tls, mtls = (
         config.address(text, name=name) if text else None

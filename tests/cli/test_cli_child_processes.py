@@ -75,7 +75,7 @@ async def test_a_program_that_ends_at_once_is_quoted(
     with pytest.raises(ProgramEndedError) as caught:
         await children.start(_program(tmp_path, text))
 
-    assert "the thing ended with exit code 7" in str(caught.value)
+    assert "the thing exited with code 7" in str(caught.value)
     assert "line 99" in str(caught.value)
     assert "line 50" not in str(caught.value)
 

@@ -158,4 +158,4 @@ def test_logs_are_merged_filtered_and_printed(
     assert every.index(next(line for line in every if "gateway     info" in line)) == 2
     assert severe.count("\n") == 1
     assert about["event"] == "event.2"
-    assert "there is no log of phone; known: agent, gateway" in capsys.readouterr().err
+    assert "there are no logs of phone; known: agent, gateway" in capsys.readouterr().err

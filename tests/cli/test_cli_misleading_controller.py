@@ -133,7 +133,7 @@ async def test_no_name_leads_out_of_the_folder(
     played = Played()
     played.lines = [line(**changes)]
 
-    with pytest.raises(CommandError, match="under which nothing can be saved"):
+    with pytest.raises(CommandError, match="cannot be the name of a file"):
         await saved(played, tmp_path / "here", capsys)
 
     assert files_below(tmp_path) == []

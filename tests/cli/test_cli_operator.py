@@ -79,8 +79,9 @@ async def test_a_pause_says_what_it_costs_and_what_waits_says_until_when(
     assert f"waits     until {moment} (caller)" in shown[2].out
     assert f"{moment} (caller)" in explained.out
     assert (
-        "2 items wait; 1 of them ends at its caller's deadline within 24 h unless resumed before"
-        f" (the first at {moment}); for the others the farm's own limit on waiting does not run"
+        "2 items wait; 1 of them ends at its caller's deadline within 24 h unless you resume "
+        f"the work first (the first deadline is at {moment}); for the others, the farm's "
+        "own limit on waiting does not run"
     ) in paused.out
     assert "0 items wait, none with a caller's deadline within 24 h; " in other.out
 
@@ -105,7 +106,7 @@ async def test_a_drain_that_waits_ends_once_the_last_run_has_ended(
         listed = await operator.command(what[0], "list")
 
     assert first == f"ph-a1: process {accepted.process_id} continues"
-    assert "no run is on" in told.out.splitlines()[-1]
+    assert "no runs are left on" in told.out.splitlines()[-1]
     assert any("draining" in cell or cell == "by ingest_secret: a rack" for cell in listed.rows[1])
 
 

@@ -133,7 +133,7 @@ async def test_a_run_that_fails_verifies_nothing(live: LiveFarm) -> None:
         (
             ["keyword_warmup", "--phone", "SIM0001", "--account", "sim-0002"],
             "{}",
-            "sim-0002 is not an active account on ph-sim0001; there: sim-0001",
+            "sim-0002 is not an active account on ph-sim0001; its active accounts: sim-0001",
         ),
         (["keyword_warmup", "--phone", "SIM0001"], "{", "is not JSON"),
         (["keyword_warmup", "--phone", "SIM0001"], "[]", "must contain a JSON object"),

@@ -58,7 +58,7 @@ def started(
         (["--controllers", "a:1"], 2, "--controllers is for hosts that join: give --mtls-listen"),
         (["--metrics-for-all"], 2, "--metrics-for-all requires --metrics: give both"),
         (["--metrics", "0.0.0.0:0"], 2, "--metrics: 0.0.0.0 is not a loopback address"),
-        (["--farm", "a farm"], 2, "--farm must be 1 to 128 of"),
+        (["--farm", "a farm"], 2, "--farm must be 1 to 128 characters"),
         (["--evidence", "ftp://a"], 2, "--evidence must be a directory or have the form s3://"),
         (["--evidence", "/proc/no"], 3, "/proc/no does not answer"),
         (["--keep-processes", "soon"], 2, "--keep-processes"),

@@ -256,7 +256,9 @@ def settings_from(parsed: argparse.Namespace) -> Settings:
             f"--name is {name!r}, but the certificate is for {member.member_id!r}: omit --name"
         )
     if not is_name(name):
-        raise ConfigError(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {name!r}")
+        raise ConfigError(
+            f"--name must be 1 to 128 characters from A-Z a-z 0-9 . _ : -, not {name!r}"
+        )
     if parsed.adb_port == 5037 or not 0 <= parsed.adb_port < 65536:
         raise ConfigError("--adb-port must be a port other than 5037, which other tools use")
     if parsed.dummy_phones < 0:

@@ -170,7 +170,9 @@ def _install(parsed: argparse.Namespace) -> int:
         return _complain(f"--join: {error}", 2)
     name = parsed.name or invited or socket.gethostname()
     if not is_name(name):
-        return _complain(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {name!r}", 2)
+        return _complain(
+            f"--name must be 1 to 128 characters from A-Z a-z 0-9 . _ : -, not {name!r}", 2
+        )
     if invited not in {"", name}:
         return _complain(
             f"--name is {name!r}, but the invitation is for {invited!r}: omit --name", 2

@@ -83,7 +83,7 @@ class ControllerClient:
         targets = parse_controllers([target], name="--grpc")
         if not key or not all("!" <= char <= "~" for char in key):
             raise CommandError(
-                "--key: a key contains only ASCII characters, without spaces and line ends",
+                "--key: a key contains only ASCII characters, and no spaces or line breaks",
                 ExitCode.MISUSED,
             )
         try:
@@ -156,7 +156,8 @@ class ControllerClient:
         match error.code():
             case code if code in _SILENT and not reason:
                 return UnreachableError(
-                    f"the controller at {self._target} does not answer: check that the farm runs"
+                    f"the controller at {self._target} does not answer: check that the farm is "
+                    "running"
                 )
             case grpc.StatusCode.UNAUTHENTICATED:
                 return CommandError(

@@ -30,7 +30,7 @@ def add(commands: Subparsers) -> None:
     clear = add_verb(
         verbs,
         "clear",
-        "end the needs_attention state of an account, so that it gets work again",
+        "end an account's needs_attention state, so that the account gets work again",
         _clear,
     )
     clear.add_argument(
@@ -39,7 +39,9 @@ def add(commands: Subparsers) -> None:
     add_reason(clear, about="what you found; the audit records it")
     put = add_verb(verbs, "put", "create or replace an account", _put)
     put.add_argument(
-        "account", metavar="ACCOUNT", help="id of the account, 1-128 of A-Z a-z 0-9 . _ : -"
+        "account",
+        metavar="ACCOUNT",
+        help="id of the account: 1 to 128 characters from A-Z a-z 0-9 . _ : -",
     )
     put.add_argument("--app", required=True, metavar="APP", help="name of the app profile")
     put.add_argument("--phone", metavar="PHONE", help="the phone on which the account is logged in")

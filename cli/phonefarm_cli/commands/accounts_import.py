@@ -23,10 +23,10 @@ AT_ONCE: Final = 1000
 _NOTES: Final = """\
 the file
   CSV with a header line, or a JSON list of objects, with the columns
-    account_id   1-128 of A-Z a-z 0-9 . _ : -                                    (required)
+    account_id   1 to 128 characters from A-Z a-z 0-9 . _ : -                    (required)
     app          name of the app profile; see `phonefarm profiles list`          (required)
-    phone        phone_id, adb serial or serial number; empty if it is on no phone
-    active       yes or no; empty means yes; no ends the waiting work of the account
+    phone        phone_id, adb serial or serial number; empty if the account has no phone
+    active       yes or no (empty means yes); with no, the account's waiting work ends
     condition, condition_reason   as `accounts list --json` prints them; empty leaves them unchanged
   If any line is wrong, the command prints the number of each wrong line and imports nothing.
 

@@ -25,10 +25,11 @@ _COLUMNS = (
     "DRAINING",
 )
 _DRAIN_NOTES: Final = """\
-Controllers start no runs on the phones of the host until you use the verb undrain, even after a
-restart of the agent or of a controller. They take back a run that is prepared but has not acted
-yet; that attempt does not count. --wait lists the runs that are still in progress, and exits when
-no run is left. Ctrl-C ends the waiting, but not the drain.
+No controller starts runs on the host's phones until you run `phonefarm agents undrain ID --reason
+TEXT`, even if the agent or a controller restarts. If a run is prepared but has not acted yet, the
+controller takes it back; that attempt does not count. With --wait, the command lists the runs that
+are still in progress, and exits when no runs are left. Ctrl-C stops the waiting, but does not end
+the drain.
 
 example:
   phonefarm agents drain host-1 --reason "a new kernel" --wait
@@ -67,7 +68,7 @@ def add(commands: Subparsers) -> None:
     drain.add_argument(
         "--wait",
         action="store_true",
-        help="wait, and exit when no run is left on the host's phones",
+        help="wait, and exit when no runs are left on the host's phones",
     )
     undrain = add_verb(verbs, "undrain", "give a drained host work again", _undrain)
     undrain.add_argument(
@@ -119,7 +120,7 @@ def add_revoke(verbs: Subparsers, *, role: str) -> None:
     revoke = add_verb(
         verbs,
         "revoke",
-        f"revoke the certificates of {_A[role]} and end its session, at once",
+        f"revoke {_A[role]}'s certificates and end its session, at once",
         _revoke,
     )
     revoke.set_defaults(role=role)
@@ -180,7 +181,7 @@ async def _drain(options: argparse.Namespace, controller: ControllerClient) -> N
     if options.wait:
         await wait_until_free(controller, lambda phone: phone.agent_id == agent.agent_id)
         if not options.json:
-            echo(f"{agent.agent_id}: no run is on its phones")
+            echo(f"{agent.agent_id}: no runs are left on its phones")
 
 
 async def _undrain(options: argparse.Namespace, controller: ControllerClient) -> None:

@@ -17,11 +17,11 @@ from phonefarm_cli.console.times import time_text
 from phonefarm_cli.errors import CommandError, ExitCode
 
 _NOTES: Final = """\
-Save a consistent copy of the SQLite database while the farm works. FILE appears only when the copy
-is complete. A farm that is restored from FILE starts with all work paused, because FILE does not
-contain what happened after the backup. A complete backup also needs the folders ca, evidence and
-profiles in the controller's --data folder; docs/operating.md explains how to restore a farm. Use
-pg_dump to back up PostgreSQL.
+Save a consistent copy of the SQLite database while the farm is running. FILE appears only when the
+copy is complete. A farm that is restored from FILE starts with all work paused, because FILE does
+not contain what happened after the backup. A complete backup also needs the folders ca, evidence
+and profiles in the controller's --data folder; docs/operating.md explains how to restore a farm.
+Use pg_dump to back up PostgreSQL.
 
 example:
   phonefarm backup farm-monday.db --reason "before the upgrade"
@@ -37,7 +37,7 @@ def add(commands: Subparsers) -> None:
         "file",
         type=Path,
         metavar="FILE",
-        help="path of the new file; no file with this name may exist",
+        help="path of the new file, which must not exist yet",
     )
     backup.add_argument(
         "--reason",

@@ -17,10 +17,10 @@ from phonefarm_cli.terminal import echo, note_stderr, warn
 
 SECRET: Final = "PHONE_FARM_WEBHOOK_SECRET"  # noqa: S105 - a variable's name
 _NOTES: Final = """\
-Use the URL that the command prints as the callback URL of your requests. A farm that `phonefarm up`
-runs may send callbacks to this machine. The command takes the secret from the farm's up.json or
-from PHONE_FARM_WEBHOOK_SECRET. It answers a callback with a wrong signature like any other, but
-marks it UNSIGNED.
+The command prints a URL: use it as the callback URL in your requests. `phonefarm up` allows its
+farm to send callbacks to this machine. The command reads the secret from the farm's up.json or from
+PHONE_FARM_WEBHOOK_SECRET. It also accepts callbacks with a wrong signature, but marks them
+UNSIGNED.
 
 examples:
   phonefarm callbacks listen
@@ -31,7 +31,7 @@ examples:
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm callbacks` and its verb."""
-    verbs = add_verbs(commands, "callbacks", "receive callbacks here, to try them out")
+    verbs = add_verbs(commands, "callbacks", "receive callbacks on this machine, to try them out")
     about = "receive callbacks, check their signatures, and print them until Ctrl-C"
     listen = verbs.add_parser(
         "listen",

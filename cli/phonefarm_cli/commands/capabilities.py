@@ -17,9 +17,10 @@ _APPS = ("CAPABILITY", "APP", "VERSION", "LIVE VERIFIED", "BY", "PROCESS")
 _SHOWN = 12
 
 _NOTES: Final = """\
-The farm accepts requests in mode unattended only for a capability that is live verified with the
-current app profile. Use the verb verify to verify a capability. When the profile changes, you must
-verify the capability again. --json also prints the JSON Schema of each capability's inputs.
+In unattended mode, the farm accepts requests only for capabilities that are live verified with the
+current app profile. To verify a capability, run `phonefarm capabilities verify CAPABILITY --phone
+PHONE`. When the profile changes, you must verify the capability again. --json also prints the JSON
+Schema of each capability's inputs.
 """
 
 

@@ -26,9 +26,9 @@ EVIDENCE_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.25
 
 _NOTES: Final = """\
-The command really runs the capability on the phone, in mode manual. Without --inputs it uses inputs
-that change little. When the run has completed and its last screen has arrived as evidence, the
-capability is live verified with the current version of the app profile, and the farm accepts
+The command really runs the capability on the phone, in manual mode. Without --inputs, it uses
+inputs that change little. When the run has completed and its last screen has arrived as evidence,
+the capability is live verified with the current version of the app profile, and the farm accepts
 unattended requests for it. A run on the dummy runtime does not verify a capability.
 
 exit code: 0 if the capability is verified; 1 if not, and the command prints the reason
@@ -43,7 +43,7 @@ examples:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm capabilities verify`."""
     parser = add_verb(
-        verbs, "verify", "verify a capability by a real run on a phone", _verify, notes=_NOTES
+        verbs, "verify", "verify a capability with a real run on a phone", _verify, notes=_NOTES
     )
     parser.add_argument(
         "capability",
@@ -139,7 +139,9 @@ async def _account(
         return found[0]
     there = ", ".join(a.account_id for a in here) or "none"
     if wanted is not None:
-        raise CommandError(f"{wanted} is not an active account on {phone.phone_id}; there: {there}")
+        raise CommandError(
+            f"{wanted} is not an active account on {phone.phone_id}; its active accounts: {there}"
+        )
     remedy = (
         "name one with --account"
         if here
@@ -153,7 +155,8 @@ def _agree(options: argparse.Namespace) -> None:
         return
     if options.inputs == "-" or not sys.stdin.isatty():
         raise CommandError(
-            "stdin is not a terminal, so the command cannot ask: give --yes", ExitCode.MISUSED
+            "stdin is not a terminal, so the command cannot ask for confirmation: give --yes",
+            ExitCode.MISUSED,
         )
     try:
         answer = OUT.input("begin? (y/N) ")

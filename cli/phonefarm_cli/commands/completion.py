@@ -10,7 +10,8 @@ from phonefarm_cli.errors import ExitCode
 
 _SHELLS: Final = ("bash", "zsh", "fish")
 _NOTES: Final = """\
-The shell then completes commands, verbs, options, and the ids of the phones of a farm on this host.
+With this script, your shell completes commands, verbs and options. It also completes phone ids, if
+a farm runs on this host.
 
 to use it in one terminal:
   eval "$(phonefarm completion bash)"
@@ -28,8 +29,8 @@ def add(commands: Subparsers) -> None:
     """Add `phonefarm completion`."""
     completion = commands.add_parser(
         "completion",
-        help="print the script that completes commands in your shell",
-        description="Print the script that completes commands in your shell.",
+        help="print the shell completion script",
+        description="Print the shell completion script.",
         epilog=_NOTES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

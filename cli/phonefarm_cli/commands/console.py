@@ -14,14 +14,14 @@ from phonefarm_cli.terminal import echo, note_stderr
 from phonefarm_cli.up_file import read_up_file
 
 _ABOUT: Final = """\
-Print a link that logs a browser in to the web console. The link works once, within 5 minutes, on
-the gateway's own machine, and gives the browser the rights of the key. On another machine, first
-forward the port: ssh -L 8080:127.0.0.1:8080 HOST.
+Print a link that logs a browser in to the web console. The link gives the browser the key's
+permissions. It works once, within 5 minutes, and only on the gateway's own machine. If your browser
+is on another machine, first forward the port: ssh -L 8080:127.0.0.1:8080 HOST.
 """
 _EPILOG: Final = """\
 which farm:
   --data DIR                     folder of a farm on this host (.farm), which contains its up.json
-  --rest HOST:PORT, --key KEY    instead: loopback address of the gateway, and key
+  --rest HOST:PORT, --key KEY    instead: the gateway's loopback address, and a key
   PHONEFARM_KEY                  the key from the environment
 
 examples:

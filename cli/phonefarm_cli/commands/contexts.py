@@ -16,7 +16,7 @@ _COLUMNS: Final = ("CONTEXT", "CURRENT", "CONTROLLERS", "REST", "CA")
 _NOTES: Final = """\
 The contexts are in ~/.config/phonefarm/contexts.json, or in the file that PHONEFARM_CONTEXTS names.
 Only you can read the file, because it contains the keys. Commands use the current context unless
-you name another farm (see --help of any verb).
+you name another farm (see the --help of any verb).
 
 examples:
   phonefarm contexts put berlin --grpc 10.0.0.5:7443 --ca ca.pem --key-file ~/berlin.key
@@ -50,7 +50,7 @@ def add(commands: Subparsers) -> None:
     use = _verb(verbs, "use", "make a context the current one", _use)
     chosen = use.add_mutually_exclusive_group(required=True)
     chosen.add_argument("name", nargs="?", metavar="NAME", help="name of the context")
-    chosen.add_argument("--none", action="store_true", help="make no context the current one")
+    chosen.add_argument("--none", action="store_true", help="have no current context")
     delete = _verb(verbs, "delete", "delete a context", _delete)
     delete.add_argument("name", metavar="NAME", help="name of the context")
 

@@ -18,14 +18,13 @@ _WORDS: Final = {
     doctor_pb2.VERDICT_FAIL: "fail",
 }
 _NOTES: Final = """\
-The first line says that the farm is well, or how many problems need your attention. The second line
-counts phones and hosts. Then the command prints each problem with its verdict, which is warn (work
-continues) or fail (work has stopped), and the remedy after an arrow. --all also prints each check
-that is ok.
-
-The exit code is 1 when a check fails, and 0 when the farm is well or there are only warnings. If
-the farm has several controllers, run the command for each: --grpc names the controller. On a phone
-host, `phonefarm-agent doctor` checks that host.
+The first line reports that the farm is well, or how many problems need your attention. The second
+line counts phones and hosts. Then the command prints each problem with its verdict and, after an
+arrow, its remedy. The verdict is warn (work continues) or fail (work has stopped). With --all, the
+command also prints each check that is ok. The exit code is 1 if a check fails, and 0 if the farm is
+well or has only warnings. If the farm has several controllers, run the command once for each
+controller, and name the controller with --grpc. On a phone host, `phonefarm-agent doctor` checks
+that host.
 
 examples:
   phonefarm doctor

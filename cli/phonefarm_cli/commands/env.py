@@ -12,7 +12,8 @@ from phonefarm_cli.errors import ExitCode
 _NOTES: Final = """\
 FARM is the URL of the REST API, KEY is the API key, and WEBHOOK_SECRET is the secret that signs
 callbacks. PHONEFARM_GRPC, PHONEFARM_KEY and PHONEFARM_CA are for other phonefarm commands. The
-command omits what it does not know; it knows all of them only for a farm that `phonefarm up` runs.
+command omits the values that it does not know. It knows all values only for a farm that `phonefarm
+up` runs.
 
 example:
   eval "$(phonefarm env)"

@@ -14,16 +14,16 @@ from phonefarm_cli.console.tables import Cell, counted
 
 _COLUMNS: Final = ("GATEWAY", "CONNECTED", "SIGNS", "CERTIFICATE UNTIL", "REFUSED")
 _NOTES: Final = """\
-CONNECTED shows whether the gateway has called the controller that answers this command within the
-last 120 s; if the farm has several controllers, it may call another one. SIGNS shows whether the
-gateway signs callbacks. REFUSED shows why the controller refused its last call; `phonefarm doctor`
-prints the remedy.
+CONNECTED shows whether the gateway has called the controller that serves this command within the
+last 120 s. If the farm has several controllers, the gateway may be calling another controller.
+SIGNS shows whether the gateway signs callbacks. REFUSED shows why the controller refused the
+gateway's last call; `phonefarm doctor` prints the remedy.
 """
 
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm gateways` and its verbs."""
-    verbs = add_verbs(commands, "gateways", "list the gateways, invite or revoke one")
+    verbs = add_verbs(commands, "gateways", "list the gateways, invite or revoke a gateway")
     add_list(
         verbs,
         "list",

@@ -28,9 +28,9 @@ _KINDS = {fleet_pb2.GROUP_KIND_PHONE: "phone", fleet_pb2.GROUP_KIND_ACCOUNT: "ac
 _SHOWN = 6
 
 _NOTES: Final = """\
-The target of a request can name a group. With {"routing": "group", "phone_group": "shelf-1"}, every
+A request's target can name a group. With {"routing": "group", "phone_group": "shelf-1"}, every
 phone that is in the group when the farm accepts the request gets the work. With {"routing":
-"queue", "phone_group": "shelf-1"}, any one of these phones gets the work.
+"queue", "phone_group": "shelf-1"}, one of these phones gets the work.
 
 examples:
   phonefarm groups put shelf-1 --phones SIM0001 SIM0002
@@ -65,7 +65,9 @@ def add(commands: Subparsers) -> None:
     add_list(verbs, "list", "list all groups and their members", _list)
     put = add_verb(verbs, "put", "create a group or replace its members", _put, notes=_NOTES)
     put.add_argument(
-        "group", metavar="NAME", help="name of the group, 1-128 of A-Z a-z 0-9 . _ : -"
+        "group",
+        metavar="NAME",
+        help="name of the group: 1 to 128 characters from A-Z a-z 0-9 . _ : -",
     )
     members = put.add_mutually_exclusive_group(required=True)
     members.add_argument("--phones", nargs="*", metavar="PHONE", help=PHONE_NAMES)
@@ -87,8 +89,8 @@ def add(commands: Subparsers) -> None:
         choices=_STEPS,
         metavar="STEP",
         help=(
-            f"the steps to take: any of {', '.join(_STEPS)}; without a STEP, the agent takes none "
-            "of them"
+            f"the steps to take: any of {', '.join(_STEPS)}; if you name no STEP, the agent takes "
+            "none of them"
         ),
     )
     wanted.add_argument(

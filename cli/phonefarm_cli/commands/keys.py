@@ -18,7 +18,7 @@ _COLUMNS = ("NAME", "SCOPES", "CREATED", "BY", "EXPIRES", "LAST USED", "REVOKED"
 SCOPES: Final = {
     "submit": "enqueue work, ingest content, store snapshots",
     "read": "read processes, phones, accounts and evidence",
-    "watch": "see the screens of phones",
+    "watch": "see phones' screens",
     "cancel": "cancel work",
     "operate": (
         "change phones and accounts, verify capabilities, replay callbacks; includes read and watch"
@@ -31,8 +31,8 @@ _CREATE_NOTES: Final = """\
 scopes:
 {scopes}
 
-The command shows a key only once, when it creates the key; the farm stores only the SHA-256 of the
-key. If you lose a key, create another one. The farm's own secret (INGEST_SECRET, or api_key in
+The farm shows a key only once, when it creates the key, because it stores only the key's SHA-256
+hash. If you lose a key, create another one. The farm's own secret (INGEST_SECRET, or api_key in
 up.json) has every scope; do not give it to anybody.
 
 examples:
@@ -46,11 +46,11 @@ examples:
 def add(commands: Subparsers) -> None:
     """Add `phonefarm keys` and its verbs."""
     verbs = add_verbs(commands, "keys", _ABOUT)
-    create = add_verb(verbs, "create", "create a key and print it, once", _create)
+    create = add_verb(verbs, "create", "create a key, and print it once", _create)
     shown = "\n".join(f"  {scope:<8} {about}" for scope, about in SCOPES.items())
     create.epilog = _CREATE_NOTES.format(scopes=shown) + (create.epilog or "")
     create.add_argument(
-        "name", metavar="NAME", help="name of the caller, 1-64 of A-Z a-z 0-9 . _ -"
+        "name", metavar="NAME", help="name of the caller: 1 to 64 characters from A-Z a-z 0-9 . _ -"
     )
     create.add_argument(
         "--scope",
@@ -67,7 +67,7 @@ def add(commands: Subparsers) -> None:
     )
     add_list(verbs, "list", "list all keys, without their secrets", _list)
     revoke = add_verb(
-        verbs, "revoke", "revoke a key permanently, at once, on every controller", _revoke
+        verbs, "revoke", "revoke a key permanently; every controller refuses it at once", _revoke
     )
     revoke.add_argument("name", metavar="NAME", help="name of the key; see `phonefarm keys list`")
 

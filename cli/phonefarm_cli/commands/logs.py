@@ -50,7 +50,7 @@ def add(commands: Subparsers) -> None:
         "--level",
         choices=_LEVELS,
         default="info",
-        help="print lines of this level and above (%(default)s)",
+        help="print lines at this level and above (%(default)s)",
     )
     logs.add_argument(
         "--about",
@@ -58,9 +58,7 @@ def add(commands: Subparsers) -> None:
         metavar="TEXT",
         help="print only lines that contain this text, e.g. an id",
     )
-    logs.add_argument(
-        "--follow", action="store_true", help="continue to print new lines until Ctrl-C"
-    )
+    logs.add_argument("--follow", action="store_true", help="keep printing new lines until Ctrl-C")
     logs.add_argument(
         "--json",
         action="store_true",
@@ -73,9 +71,11 @@ def _print_logs(options: argparse.Namespace) -> ExitCode:
     folder = data_folder(options) / "logs"
     known = sorted(path.stem for path in folder.glob("*.log"))
     if not known:
-        raise CommandError(f"no farm has run with {folder.parent}: give its folder with --data")
+        raise CommandError(
+            f"no farm has run with the folder {folder.parent}: give the farm's folder with --data"
+        )
     if strange := sorted(set(options.programs) - set(known)):
-        message = f"there is no log of {', '.join(strange)}; known: {', '.join(known)}"
+        message = f"there are no logs of {', '.join(strange)}; known: {', '.join(known)}"
         raise CommandError(message, ExitCode.MISUSED)
     files = [folder / f"{name}.log" for name in options.programs or known]
     tails = [_Tail(path) for path in files]

@@ -20,15 +20,16 @@ _SCOPES: Final = {
 }
 _NAMES: Final = {scope: word for word, scope in _SCOPES.items()}
 _NOTES: Final = """\
-The farm still accepts work, but starts no runs in the scope until you use the command resume. Runs
-in progress continue to their end. With --stop, the farm stops them between two actions, or by force
-after 30 s; their items go back to the queue, and the attempt does not count. If a run was posting
-and may already have posted, its item ends with outcome_unknown. Without a scope, the command lists
-the pauses.
+During a pause, the farm still accepts work, but starts no runs for work in the scope. The command
+resume ends the pause. Runs in progress continue to their end. With --stop, the farm stops them
+between two actions, or by force after 30 s. Their items go back to the queue, and their attempts do
+not count. If a run was posting and may already have posted, its item ends with outcome_unknown.
+Without a scope, the command lists the pauses.
 
 A pause does not move the deadlines that callers gave: an item that passes its deadline ends with
-deadline_passed. The command prints how many such deadlines come within 24 h. The farm's own limit
-on waiting (phonefarm-controller --max-wait) does not run for work that the pause holds back.
+deadline_passed. The command prints how many of these deadlines fall within the next 24 h. The
+farm's own limit on waiting (phonefarm-controller --max-wait) does not run for work that the pause
+holds back.
 
 examples:
   phonefarm pause --all --reason "the network is being moved"
@@ -107,8 +108,8 @@ def _cost(pause: fleet_pb2.PauseState) -> str:
     first = time_text(pause.first_deadline_at)
     end = "ends at its" if pause.deadlines_soon == 1 else "end at their"
     return (
-        f"{waits}; {pause.deadlines_soon} of them {end} caller's deadline within 24 h unless "
-        f"resumed before (the first at {first}); for the others {limit}"
+        f"{waits}; {pause.deadlines_soon} of them {end} caller's deadline within 24 h unless you "
+        f"resume the work first (the first deadline is at {first}); for the others, {limit}"
     )
 
 

@@ -21,19 +21,20 @@ examples:
   phonefarm phones admit --host host-1 --reason "the new kernel runs"
 """
 _RELEASE_NOTES: Final = """\
-Use this command for a run that does not end; first try to cancel its process. --epoch identifies
-the run: if another run holds the phone by then, the command changes nothing. The agent stops the
-run, and the farm treats its item as if the host had failed. The phone is free when its agent
-reports that it is clean. If the agent does not answer for 90 s, the phone becomes dirty and stays
-dirty until you use the verb return.
+Use this command if a run does not stop; first try to cancel its process. --epoch identifies the
+run: if another run has the phone by now, the command changes nothing. The agent stops the run, and
+the farm treats the run's item as if the host had failed. The phone is free when its agent reports
+that the phone is clean. If the agent does not answer for 90 s, the phone becomes dirty. It stays
+dirty until you run `phonefarm phones return PHONE --reason TEXT`.
 
 example:
   phonefarm phones release SIM0001 --epoch 7 --reason "the run hangs"
 """
 _DRAIN_NOTES: Final = """\
-The phone gets work again after the verb admit. The controller takes back a run that is
-prepared and has not acted yet; that attempt does not count. --wait prints the run still in progress
-and exits when there is none. Ctrl-C ends the waiting, not the drain.
+The phone gets work again when you run `phonefarm phones admit PHONE`. If a run is prepared but has
+not acted yet, the controller takes it back; that attempt does not count. With --wait, the command
+prints the run that is still in progress, and exits when no runs are left. Ctrl-C stops the waiting,
+but does not end the drain.
 
 examples:
   phonefarm phones drain SIM0001 --reason "it gets a new cable" --wait
@@ -76,7 +77,7 @@ def add(commands: Subparsers) -> None:
     add_phone_selection(drain)
     add_reason(drain)
     drain.add_argument(
-        "--wait", action="store_true", help="wait, and exit when no run is left on the phones"
+        "--wait", action="store_true", help="wait, and exit when no runs are left on the phones"
     )
     release = add_verb(
         verbs, "release", "take a phone from the run that drives it", _release, notes=_RELEASE_NOTES
@@ -170,7 +171,8 @@ async def _drain(options: argparse.Namespace, controller: ControllerClient) -> N
         names = {phone.phone_id for phone in drained}
         await wait_until_free(controller, lambda each: each.phone_id in names)
         if not options.json:
-            echo(f"{', '.join(sorted(names))}: no run is on {'it' if len(names) == 1 else 'them'}")
+            them = "it" if len(names) == 1 else "them"
+            echo(f"{', '.join(sorted(names))}: no runs are left on {them}")
 
 
 def _goes_on(phone: fleet_pb2.Phone) -> str:

@@ -17,12 +17,12 @@ from phonefarm_cli.terminal import note_stderr
 POLL_SECONDS: Final = 0.3
 _WAITING: Final = frozenset({"QUEUED", "SCHEDULED", "CLAIMED"})
 _NOTES: Final = """\
-During the hold, only you drive the phone. The hold begins when the current run on the phone ends,
-before all other work, even while work is paused. You can also hold a phone that is in quarantine or
-maintenance, if its agent finds it fit. The command prints the address of an adb server that serves
-only this phone, on the loopback interface of the phone's host. Shell, install, push and pull work;
-reboot, root, tcpip and forward do not. When the hold ends, the agent closes the adb connections and
-cleans the phone as it does after a run.
+During the hold, only you drive the phone. The hold begins when the phone's current run ends. It
+comes before all other work, and begins even while work is paused. You can also hold a phone that is
+in quarantine or maintenance, if its agent finds it fit. The command prints the address of an adb
+server for this phone only. The server listens on the loopback interface of the phone's host. Shell,
+install, push and pull work; reboot, root, tcpip and forward do not. When the hold ends, the agent
+closes the adb connections and cleans the phone as it does after a run.
 
 examples:
   phonefarm phones hold SIM0001 --for 30m --reason "the app looks odd"
@@ -88,7 +88,7 @@ async def _hold(options: argparse.Namespace, controller: ControllerClient) -> No
         f"{phone.phone_id}: held until {time_text(hold.until)}, process {hold.process_id}",
         f"on the host of {hold.agent_id}:  adb -P {port} shell",
         f"                 or:  ANDROID_ADB_SERVER_PORT={port} adb shell",
-        f"from elsewhere first:  ssh -L {port}:{hold.address} HOST",
+        f"from another machine, first run: ssh -L {port}:{hold.address} HOST",
     )
 
 

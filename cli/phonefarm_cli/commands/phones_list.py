@@ -24,7 +24,7 @@ _FREE: Final = "free"
 _BUSY: Final = "busy"
 _NOTES: Final = """\
 STATE is free, busy, or the first reason why the phone gets no work. WHY NOT lists every reason with
-its details. AXES are transport, readiness and health. If the terminal is too narrow, the command
+its details. AXES shows transport, readiness and health. If the terminal is too narrow, the command
 omits columns. In a pipe or a file it prints all columns, separated by tabs.
 
 examples:

@@ -16,16 +16,15 @@ from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import echo, warn
 
 _NOTES: Final = """\
-Print why the phone is or is not offered, with remedies. Also print its transport and readiness
-(which its agent reports), its health and lease (which the controller sets) and its intent (which
-operators set), the stages of its readiness, its failures, the incidents of its host, its recovery
-steps and its audit. docs/operating.md, "Phones", explains what the controller does with a phone
-that fails.
+Print why the phone is or is not offered, with remedies. Then print its axes: its agent reports
+transport and readiness, the controller sets health and lease, and operators set intent. Then print
+the stages of its readiness, its failures, its host's incidents, its recovery steps and its audit.
+The section "Phones" in docs/operating.md explains what the controller does with a failing phone.
 """
 _NEEDS_HANDS_NOTES: Final = """\
-List the tasks that only a person can do: allow debugging on a phone's screen, replace a cable,
-charge a battery, check a phone that is dirty or has failed too often. For an unidentified device,
-the list shows its adb serial.
+List the tasks that only a person can do: for example, allow debugging on a phone's screen, replace
+a cable, charge a battery, or check a phone that is dirty or has failed too often. For an
+unidentified device, the list shows its adb serial.
 """
 _AXES: Final = ("AXIS", "STATE", "SINCE", "BY", "WHY")
 _STAGES: Final = ("STAGE", "STATE", "SECONDS", "LIMIT", "LAST ERROR")

@@ -104,14 +104,14 @@ def _add_list(verbs: Subparsers) -> None:
         action="append",
         default=[],
         choices=_STATUSES,
-        help="list only this value; repeatable",
+        help="list only processes with this status; repeatable",
     )
     listing.add_argument(
         "--type",
         action="append",
         default=[],
         metavar="TYPE",
-        help="list only this value; repeatable",
+        help="list only processes of this type; repeatable",
     )
     listing.add_argument(
         "--system",
@@ -119,7 +119,9 @@ def _add_list(verbs: Subparsers) -> None:
         metavar="NAME",
         help="list only processes that this system requested",
     )
-    listing.add_argument("--request", default="", metavar="ID", help="with this request id")
+    listing.add_argument(
+        "--request", default="", metavar="ID", help="list only processes with this request id"
+    )
     listing.add_argument(
         "--account", default="", metavar="ACCOUNT", help="list only processes for this account"
     )

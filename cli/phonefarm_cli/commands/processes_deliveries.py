@@ -23,10 +23,11 @@ _COLUMNS = (
 _LOG = ("SEQUENCE", "ATTEMPT", "ENDED", "OUTCOME", "HTTP", "GATEWAY", "ERROR")
 
 _NOTES: Final = """\
-The state dead means that the farm gave up after 24 hours of attempts. The state stopped means that
-the receiver answered 410 and gets no more callbacks of the process. A replay sends callbacks again,
-in their order and with the same sequence and id, for up to 24 hours. A receiver may get a callback
-twice, with the same webhook-id.
+A callback is dead when the farm has tried to send it for 24 hours and has given up. A callback is
+stopped when the receiver has responded with 410: the farm then sends this receiver no more
+callbacks of the process. A replay sends callbacks again, for up to 24 hours. The callbacks keep
+their order, sequence and id. A receiver may get the same callback twice; the webhook-id is then the
+same.
 
 examples:
   phonefarm processes deliveries PROCESS
@@ -37,11 +38,9 @@ examples:
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes deliveries` and `replay`."""
-    about = "list the callbacks of a process and their attempts"
+    about = "list a process's callbacks and the attempts to send them"
     add_process(add_verb(verbs, "deliveries", about, _list, notes=_NOTES))
-    replay = add_verb(
-        verbs, "replay", "send the callbacks of a process again", _replay, notes=_NOTES
-    )
+    replay = add_verb(verbs, "replay", "send a process's callbacks again", _replay, notes=_NOTES)
     add_process(replay)
     replay.add_argument(
         "--sequence",

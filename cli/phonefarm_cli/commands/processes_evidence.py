@@ -32,7 +32,7 @@ examples:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes evidence`."""
     parser = add_verb(
-        verbs, "evidence", "list the evidence of a process, or save it", _evidence, notes=_NOTES
+        verbs, "evidence", "list a process's evidence, or save it", _evidence, notes=_NOTES
     )
     add_process(parser)
     parser.add_argument(
@@ -89,7 +89,7 @@ def _place(folder: Path, line: inspect_pb2.EvidenceLine) -> Path:
     for part in (line.run_id, line.name):
         if not part or part.startswith(".") or "/" in part or not part.isprintable():
             raise CommandError(
-                f"the controller sent the file name {part!r}, under which nothing can be saved"
+                f"the controller sent the file name {part!r}, which cannot be the name of a file"
             )
     return folder / line.run_id / line.name
 

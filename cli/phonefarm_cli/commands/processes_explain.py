@@ -17,9 +17,9 @@ _PHONES = ("ITEM", "PHONE", "WHY NOT", "DETAIL")
 _SHOWN = 8
 _NOTES = """\
 UNTIL is the latest time at which the first action may begin; an item that waits longer ends.
-"caller" means that the request contains this deadline. "farm" means that it is the farm's own limit
-on waiting (phonefarm-controller --max-wait, by default 24 h). Time during which a pause holds an
-item back does not count towards the farm's limit; when the pause ends, the limit moves.
+"caller" means that the request contains this deadline. "farm" means that the deadline is the farm's
+own limit on waiting (phonefarm-controller --max-wait, by default 24 h). The farm's limit does not
+run while a pause holds the item back; when the pause ends, the deadline moves.
 """
 
 

@@ -10,11 +10,11 @@ from phonefarm_cli.console.connect import Subparsers, add_process, add_reason, a
 from phonefarm_cli.console.json_output import print_result
 
 _NOTES: Final = """\
-Create a new process with the plan, target and callback of the old process, the current app
-profiles, no deadline, and a request id made from the old one (ID~2). You can rerun a process once;
-if you repeat the command, it names the new process again. A rerun never repeats a post that was
-made. A post with outcome_unknown may have been made: check the account, and give
---yes-it-was-not-posted only if the post is not there.
+Create a new process with the old process's plan, target and callback. The new process uses the
+current app profiles and has no deadline. Its request id is made from the old id (ID~2). You can
+rerun a process only once; if you repeat the command, it prints the same new process. A rerun never
+repeats an item that has already posted. An item with outcome_unknown may have posted: check the
+account, and give --yes-it-was-not-posted only if the post is not there.
 
 examples:
   phonefarm processes rerun $PROCESS --reason "the app is mended"

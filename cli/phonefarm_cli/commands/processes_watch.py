@@ -18,10 +18,10 @@ CODES: Final = {
 }
 
 _NOTES: Final = """\
-The command exits when the process has ended, with 0 if the process was completed, 1 if it failed,
-and 3 if it was cancelled. Ctrl-C ends the command, but not the process. The command continues after
-a restart of the controller. --json prints one event per line, with number, emitted_at, process and
-transitions.
+The command exits when the process has ended. The exit code is 0 if the process was completed, 1 if
+it failed, and 3 if it was cancelled. Ctrl-C stops the command, but not the process. If the
+controller restarts, the command continues. With --json, the command prints one event per line, with
+number, emitted_at, process and transitions.
 """
 
 

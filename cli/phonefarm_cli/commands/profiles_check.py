@@ -23,12 +23,11 @@ from phonefarm_cli.terminal import echo, note_stderr, print_error
 _FOUND: Final = ("SCREEN", "SELECTOR", "FOUND", "TEXT", "WHERE", "ALTERNATIVE")
 _NOTES: Final = """\
 Start a real run that opens the app on the phone, visits every screen that taps lead to, and looks
-for each selector on these screens. The run does not type, save or post anything. The command lists,
-but does not check, screens that only an action leads to, such as the results of a search. Views
-that the app shows only sometimes, such as the first post of an account, must be on the screen
-during the check.
-If a selector has several alternatives, the last column shows which one the run used, and which
-others also match.
+for each selector on these screens. The run does not type, save or post anything. If only an action
+leads to a screen, for example to search results, the command lists the screen but does not check
+it. If the app shows a view only sometimes, for example an account's first post, make sure that the
+app shows it during the check. If a selector has several alternatives, the last column shows which
+alternative the run used, and which others also match.
 
 exit code: 0 if the run found everything that it looked for, otherwise 1
 
@@ -91,7 +90,7 @@ def screens_of(process: process_pb2.Process) -> Screens:
     """Return what the run found on each screen; CommandError when it reported nothing."""
     found = list(_screen_lists(json.loads(process.result_json or "{}")))
     if not found:
-        raise CommandError("the run ended without a result; see its timeline")
+        raise CommandError("the run ended without a result; see the process's timeline")
     return found[0]
 
 

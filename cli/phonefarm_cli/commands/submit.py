@@ -23,10 +23,10 @@ from phonefarm_cli.terminal import note_stderr
 
 _MODES: Final = {"manual": process_pb2.MODE_MANUAL, "unattended": process_pb2.MODE_UNATTENDED}
 _NOTES: Final = """\
-Without --phone, --account or --group, any suitable phone gets the work. NAME=VALUE is one input of
+Without --phone, --account or --group, one suitable phone gets the work. NAME=VALUE is an input of
 the capability; see `phonefarm capabilities list --json`. VALUE is text or JSON; to give a list, you
-may repeat --input. --watch shows the process until it ends; the exit code is then the exit code of
-`phonefarm processes watch PROCESS`.
+may repeat --input. With --watch, the command shows the process until the process ends, and exits
+with the same code as `phonefarm processes watch PROCESS`.
 
 examples:
   phonefarm submit keyword_warmup --input keywords="tiny houses" --phone SIM0001 --watch
@@ -54,9 +54,7 @@ def add(commands: Subparsers) -> None:
     target.add_argument("--phone", metavar="PHONE", help=PHONE_NAMES)
     target.add_argument("--account", metavar="ACCOUNT", help="the account that the run uses")
     target.add_argument("--group", metavar="NAME", help="every phone of this group gets the work")
-    target.add_argument(
-        "--any-of", metavar="NAME", help="any one phone of this group gets the work"
-    )
+    target.add_argument("--any-of", metavar="NAME", help="one phone of this group gets the work")
     submit.add_argument(
         "--mode", choices=list(_MODES), default="manual", help="manual or unattended (%(default)s)"
     )
@@ -78,7 +76,7 @@ def add(commands: Subparsers) -> None:
         "--deadline", metavar="TIME", help="latest time at which the first action may begin"
     )
     submit.add_argument(
-        "--callback", metavar="URL", help="URL to which the farm sends the events of the process"
+        "--callback", metavar="URL", help="URL to which the farm sends the process's events"
     )
     submit.add_argument(
         "--dry-run", action="store_true", help="check everything, but create nothing"

@@ -177,8 +177,8 @@ def _account(line: int, row: Mapping[str, Any]) -> AccountLine | list[InputProbl
         wrong += [f"{name} is missing" for name in _NEEDED if not texts[name]]
         if texts["account_id"] and not is_name(texts["account_id"]):
             wrong.append(
-                f"account_id {texts['account_id']!r} must be 1 to 128 of A-Z a-z 0-9 . _ : - and "
-                "begin with a letter or digit"
+                f"account_id {texts['account_id']!r} must be 1 to 128 characters from A-Z a-z "
+                "0-9 . _ : - and begin with a letter or digit"
             )
         if texts["condition"] not in _CONDITIONS:
             wrong.append(f"condition must be ok or needs_attention, not {texts['condition']!r}")

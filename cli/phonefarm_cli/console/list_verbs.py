@@ -134,7 +134,7 @@ def _view(listing: Listing) -> Group:
         listing.columns, listing.rows, optional=listing.optional, width=OUT.width, now=now
     )
     table = shown.table if listing.rows else Text(listing.empty, style="dim")
-    line = f"{listing.summary or f'{len(listing.rows)} listed'}, {now:%H:%M:%SZ}; Ctrl-C ends"
+    line = f"{listing.summary or f'{len(listing.rows)} listed'}, {now:%H:%M:%SZ}; Ctrl-C stops"
     return Group(table, Text(line, style="dim"))
 
 

@@ -17,13 +17,13 @@ KEEP_MARK = "keep"
 _ABOUT = """\
 Show a farm at work. The command starts a farm with three simulated phones, and sends two requests
 over REST: a keyword warm-up for all three phones, and an edit of one account's profile. It follows
-both, verifies the signature of each callback, and checks on the phones what happened. It leaves
-nothing running. Exit code 0 means that all checks passed.
+both requests, verifies the signature of each callback, and checks on the phones what happened. It
+leaves nothing running. Exit code 0 means that all checks passed.
 """
 
 _EPILOG = """\
-The next demo removes the files of this demo (logs, ledgers of the phones, evidence), unless you
-give --keep or --data to this demo.
+The next demo removes this demo's files (logs, phone ledgers, evidence), unless you run this demo
+with --keep or --data.
 """
 
 
@@ -40,7 +40,7 @@ def add(commands: Subparsers) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help="folder for the files of the demo (.farm/demo-<process id>)",
+        help="folder for the demo's files (.farm/demo-<process id>)",
     )
     add_personality(demo)
     add_runtime(demo)

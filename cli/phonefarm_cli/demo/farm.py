@@ -44,7 +44,7 @@ async def running_farm(
         await _stop(process)
         await passing_on
     if process.returncode != 0:
-        raise CommandError(f"the farm stopped with exit code {process.returncode}")
+        raise CommandError(f"the farm exited with code {process.returncode}")
 
 
 async def _pass_on(process: asyncio.subprocess.Process, ready: asyncio.Event) -> None:

@@ -167,7 +167,7 @@ class ChildProcesses:
         how = (
             f"was killed by {signal.Signals(-code).name}"
             if code < 0
-            else f"ended with exit code {code}"
+            else f"exited with code {code}"
         )
         return self._failed(name, how)
 

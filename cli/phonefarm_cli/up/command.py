@@ -12,12 +12,11 @@ from phonefarm_cli.up.run import run_farm
 from phonefarm_cli.up.settings import Settings
 
 _ABOUT = """\
-Run a whole farm in this terminal until Ctrl-C or SIGTERM: the controller, one agent for the phones
-of this machine, the gateway and, with --simulate, simulated phones. Each program is a separate
-process that logs to DIR/logs. All programs end when this command ends. If one program ends by
-itself, all others end too, unless it was one of several controllers. The command takes the phones
-of its agent into service, and gives each simulated phone an account, so that you can send work at
-once.
+Run a whole farm in this terminal until Ctrl-C or SIGTERM: a controller, an agent for this machine's
+phones, a gateway and, with --simulate, simulated phones. Each program is a separate process that
+logs to DIR/logs. All programs stop when this command stops. If one program stops by itself, all
+others stop too, unless it was one of several controllers. The command takes its agent's phones into
+service, and gives each simulated phone an account, so that you can send work at once.
 """
 
 _EPILOG = """\
@@ -27,7 +26,7 @@ API key, the webhook secret, the phones and the process ids. The other phonefarm
 environment (each secret NAME may instead be given as NAME_FILE, the path of a file that holds it):
   INGEST_SECRET              the API key of callers; if absent, created and kept in DIR
   PHONE_FARM_WEBHOOK_SECRET  signs callbacks; if absent, created and kept in DIR
-  PHONEFARM_AGENT_TOKEN, PHONEFARM_GATEWAY_TOKEN   authenticate the programs; if absent, likewise
+  PHONEFARM_AGENT_TOKEN, PHONEFARM_GATEWAY_TOKEN   authenticate the programs; if absent, created
   PHONEFARM_TIME_SCALE       for tests: multiplies every timer; above 0, at most 1
   PHONEFARM_PRODUCTION       1: the farm refuses runtimes without isolation, and scaled timers
 
@@ -129,9 +128,9 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         default="auto",
         choices=["auto", "docker", "process", "dummy"],
         help=(
-            "what executes runs; auto means docker if the Docker engine answers (the command then "
-            "builds the image first), otherwise process, which does not isolate runs "
-            "(%(default)s)"
+            "the runtime that executes runs; auto chooses docker if the Docker engine answers "
+            "(the command then builds the image first), otherwise process, which does not isolate "
+            "runs (%(default)s)"
         ),
     )
 

@@ -50,7 +50,9 @@ class PhoneOnboarding:
                     known = await self._known()
         for address in sorted(addresses):
             if address not in known:
-                warn(f"no phone answers at {address} yet; the farm admits it when it answers")
+                warn(
+                    f"no phone answers at {address} yet; the farm admits the phone when it answers"
+                )
             elif not _is_usable(known[address]):
                 warn(_why_not(known[address]))
 

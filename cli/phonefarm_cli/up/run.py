@@ -258,12 +258,12 @@ def _warn_of_runtime(runtime: str, why: str) -> None:
     if runtime == "process":
         reason = f" ({why})" if why else ""
         warn(
-            f"runs are NOT isolated{reason}: in the process runtime, a run has your rights and "
-            "can reach your files and your network; the agent checks only its access to the "
-            "phone"
+            f"runs are NOT isolated{reason}: in the process runtime, a run has your permissions "
+            "and can access your files and your network; the agent checks only the run's access "
+            "to the phone"
         )
     elif runtime == "dummy":
-        warn("the dummy runtime touches no phone: every run is simulated")
+        warn("the dummy runtime does not touch any phones: every run is simulated")
 
 
 def _first_error(group: BaseExceptionGroup[CommandError]) -> CommandError:

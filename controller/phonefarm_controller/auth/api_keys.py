@@ -51,7 +51,7 @@ class ApiKeys:
     ) -> NewApiKey:
         """Make a key; FarmError names the field that is wrong, `state_conflict` a taken name."""
         if not is_key_name(name):
-            raise invalid_field("name", "must be 1 to 64 of A-Z a-z 0-9 . _ -")
+            raise invalid_field("name", "must be 1 to 64 characters from A-Z a-z 0-9 . _ -")
         if not scopes:
             raise invalid_field("scopes", f"must name at least one of: {', '.join(Scope)}")
         text = key_of(new_secret())

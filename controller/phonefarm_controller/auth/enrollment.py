@@ -70,7 +70,7 @@ class Enrollment:
         authority, doors = self._open()
         _check_role(role)
         if member_id and not is_name(member_id):
-            raise invalid_field("member_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+            raise invalid_field("member_id", "must be 1 to 128 characters from A-Z a-z 0-9 . _ : -")
         if not SHORTEST <= good_for <= LONGEST:
             raise invalid_field("good_for_seconds", "must be 60 to 86,400")
         secret = new_secret()

@@ -100,12 +100,12 @@ def _problems(given: Mapping[str, Account], known: Mapping[str, Profile]) -> lis
     seen: dict[str, str] = {}
     for where, account in given.items():
         if not is_name(account.account_id):
-            wrong(where, "account_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+            wrong(where, "account_id", "must be 1 to 128 characters from A-Z a-z 0-9 . _ : -")
         elif account.account_id in seen:
             wrong(where, "account_id", f"is also the id of {seen[account.account_id]}")
         seen.setdefault(account.account_id, where)
         if account.phone_id is not None and not is_name(account.phone_id):
-            wrong(where, "phone_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+            wrong(where, "phone_id", "must be 1 to 128 characters from A-Z a-z 0-9 . _ : -")
         if account.app not in known:
             wrong(where, "app", f"must be one of: {', '.join(sorted(known))}")
     return problems

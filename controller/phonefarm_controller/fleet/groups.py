@@ -43,7 +43,9 @@ class GroupAdmin:
     ) -> tuple[str, ...]:
         """Replace the members of a group of phones or accounts; FarmError for unknown members."""
         if not is_name(name):
-            raise invalid_field("group.name", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+            raise invalid_field(
+                "group.name", "must be 1 to 128 characters from A-Z a-z 0-9 . _ : -"
+            )
         if len(members) > MOST_MEMBERS:
             raise invalid_field("group.member_ids", f"must contain at most {MOST_MEMBERS} ids")
         async with self._database.writing() as tx:

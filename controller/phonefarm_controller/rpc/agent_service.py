@@ -108,7 +108,9 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             return
         hello = _own(words.hello_of(words.check_hello(first)), peer_certificate(context))
         if not is_name(hello.agent_id):
-            raise invalid_field("hello.agent_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+            raise invalid_field(
+                "hello.agent_id", "must be 1 to 128 characters from A-Z a-z 0-9 . _ : -"
+            )
         welcome = await self._handshake.connect(hello)
         session = Session(
             agent_id=hello.agent_id,

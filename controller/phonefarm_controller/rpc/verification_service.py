@@ -43,7 +43,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
     ) -> pb.CheckProfileResponse:
         """Enqueue a run that looks for what the profile names."""
         if not is_name(request.name) or len(request.name) > LONGEST_PROFILE_NAME:
-            message = f"must be 1 to {LONGEST_PROFILE_NAME} of A-Z a-z 0-9 . _ : -"
+            message = f"must be 1 to {LONGEST_PROFILE_NAME} characters from A-Z a-z 0-9 . _ : -"
             raise invalid_field("name", message)
         if not 0 < len(request.profile_toml) <= LONGEST_PROFILE:
             message = f"is required, and may have at most {LONGEST_PROFILE} characters"

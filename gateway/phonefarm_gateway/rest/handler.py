@@ -135,7 +135,7 @@ def _path(given: Mapping[str, str]) -> tuple[dict[str, str], tuple[FieldProblem,
     for name, text in given.items():
         if name not in _UNKNOWN:
             if not is_name(text):
-                message = "must be 1 to 128 of A-Z a-z 0-9 . _ : -"
+                message = "must be 1 to 128 characters from A-Z a-z 0-9 . _ : -"
                 wrong.append(FieldProblem(field=name, message=message))
             path[name] = text
         elif is_uuid(text):

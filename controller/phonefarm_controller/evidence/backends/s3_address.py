@@ -46,7 +46,7 @@ def read_bucket(url: str, environment: Mapping[str, str] = os.environ) -> S3Addr
         raise ConfigError(f"--evidence must have the form {FORM}: {bucket!r} is not a bucket name")
     if not _PREFIX.fullmatch(prefix) or ".." in prefix.split("/") or parts.fragment:
         raise ConfigError(
-            "--evidence: the prefix may have up to 200 characters of A-Z a-z 0-9 . _ / -"
+            "--evidence: the prefix may have up to 200 characters from A-Z a-z 0-9 . _ / -"
         )
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := given.keys() - {"endpoint", "region"}:
