@@ -17,6 +17,7 @@ pytest_plugins = [
 
 _IMAGE_SECONDS = 900
 _LONGEST_ID = 80
+_SHARED_FARMS = {"live_farm", "live", "console"}
 _OURS = ("PHONEFARM_", "PHONE_FARM_")
 
 
@@ -52,12 +53,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give the first test that uses containers the time to build the run image.
 
     Side by side run files, whose tests share what a module sets up, and long tests each by itself,
-    except those in one host of systemd. What takes longest goes first.
+    except those that share a farm or a host of systemd. What takes longest goes first.
     """
     items.sort(key=lambda item: (not item.get_closest_marker("long"), not _uses_engine(item)))
     for item in items:
         if not item.get_closest_marker("long") or item.get_closest_marker("systemd"):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+        elif _SHARED_FARMS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path} long"))
     for item in items:
         if item.get_closest_marker("docker"):
             item.add_marker(pytest.mark.timeout(_IMAGE_SECONDS))
