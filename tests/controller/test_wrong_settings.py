@@ -48,6 +48,11 @@ def started(
             "cannot use the database postgresql://u:***@127.0.0.1:1/farm: ",
         ),
         (
+            ["--database", "postgresql://u:geheim@127.0.0.1:1/farm?ssl=require"],
+            2,
+            "the URL of the database: ssl is not a parameter of PostgreSQL's URLs: use sslmode",
+        ),
+        (
             ["--database", "sqlite:////proc/no/farm.db"],
             3,
             "cannot use the database sqlite:////proc",

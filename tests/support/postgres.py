@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from phonefarm_controller.store import database, stuck_transactions
+from phonefarm_controller.store import database, postgres_connection, stuck_transactions
 from support.postgres_server import PostgresServer, postgres_server
 from support.prepared import TEMPLATE, prepare_postgres
 
@@ -32,10 +32,12 @@ def patient_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Tests of a limit set that limit themselves.
     """
-    for name in ("CONNECTION", "CONNECT", "STATEMENT", "LOCK", "IDLE"):
+    for name in ("CONNECTION", "STATEMENT", "LOCK", "IDLE"):
         limit = f"{name}_SECONDS"
         monkeypatch.setattr(database, limit, getattr(database, limit) * 10)
     monkeypatch.setattr(stuck_transactions, "IDLE_SECONDS", database.IDLE_SECONDS)
+    connecting = postgres_connection.CONNECT_SECONDS
+    monkeypatch.setattr(postgres_connection, "CONNECT_SECONDS", connecting * 10)
 
 
 @pytest.fixture

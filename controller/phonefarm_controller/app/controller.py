@@ -28,7 +28,7 @@ from phonefarm_controller.rpc.server import Ports, serving
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.api_keys import any_unrevoked
 from phonefarm_controller.store.app_profiles import keep_profile
-from phonefarm_controller.store.database import Database
+from phonefarm_controller.store.database import Database, shown
 from phonefarm_controller.store.migrate import open_migrated
 from phonefarm_controller.store.notify import may_be_shared
 
@@ -78,7 +78,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             port=ports.plain,
             tls_port=ports.tls,
             mtls_port=ports.mtls,
-            database=settings.database_url.split("@")[-1],
+            database=shown(settings.database_url),
         )
         yield Controller(
             port=ports.plain,

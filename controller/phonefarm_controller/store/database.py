@@ -19,7 +19,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.transitions import CONTROLLER
-from phonefarm_controller.store import sqlite_connection
+from phonefarm_controller.store import postgres_connection, sqlite_connection
 from phonefarm_controller.store.pending_transitions import PendingTransition, insert_for
 
 READERS = 4
@@ -29,7 +29,6 @@ APPLICATION = "phonefarm-controller"
 CONNECTIONS = 8
 CONNECTION_SECONDS = 10
 """So long a call waits for one of them."""
-CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 15
 LOCK_SECONDS = 10
 """Locks are held for milliseconds, but by a controller that is frozen in a transaction."""
@@ -248,28 +247,28 @@ def _leave_a_standby(context: ExceptionContext) -> None:
 async def open_database(url: str, clock: Clock) -> AsyncIterator[Database]:
     """Open *url* (sqlite:///FILE or postgresql://...) while the block runs.
 
-    Raises DatabaseTakenError when another controller has the SQLite file.
+    Raises DatabaseTakenError when another controller has the SQLite file, and ConfigError for a
+    URL that it cannot use.
     """
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        async with _open_sqlite(Path(parsed.database or ""), clock) as database:
+    if url.startswith("sqlite:"):
+        async with _open_sqlite(Path(make_url(url).database or ""), clock) as database:
             yield database
     else:
+        address = postgres_connection.read_address(url)
+        settings = {
+            "statement_timeout": f"{STATEMENT_SECONDS}s",
+            "lock_timeout": f"{LOCK_SECONDS}s",
+            "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+        }
         engine = create_async_engine(
-            parsed.set(drivername="postgresql+asyncpg"),
+            "postgresql+asyncpg://",
             pool_size=CONNECTIONS,
             max_overflow=0,
             pool_timeout=CONNECTION_SECONDS,
             pool_pre_ping=False,
-            connect_args={
-                "timeout": CONNECT_SECONDS,
-                "server_settings": {
-                    "statement_timeout": f"{STATEMENT_SECONDS}s",
-                    "lock_timeout": f"{LOCK_SECONDS}s",
-                    "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
-                    "application_name": APPLICATION,
-                },
-            },
+            async_creator=lambda: postgres_connection.connect(
+                address, application=APPLICATION, settings=settings
+            ),
         )
         event.listen(engine.sync_engine, "handle_error", _leave_a_standby)
         database = Database(writer=engine, reader=engine, now=None)
@@ -277,6 +276,13 @@ async def open_database(url: str, clock: Clock) -> AsyncIterator[Database]:
             yield database
         finally:
             await database.close()
+
+
+def shown(url: str) -> str:
+    """Return the URL of a database without its password, for people."""
+    if url.startswith("sqlite:"):
+        return url
+    return postgres_connection.read_address(url).shown
 
 
 @asynccontextmanager

@@ -8,10 +8,10 @@ from typing import Final
 
 import structlog
 from phonefarm_common.clock import Clock
-from sqlalchemy import Connection, inspect, make_url, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from phonefarm_controller.store.database import Database, open_database
+from phonefarm_controller.store.database import Database, open_database, shown
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ async def open_migrated(url: str, clock: Clock) -> AsyncIterator[Database]:
         except (DBAPIError, OSError) as error:
             why = error.orig if isinstance(error, DBAPIError) else error
             raise DatabaseUnusableError(
-                f"cannot use the database {make_url(url).render_as_string()}: {why or repr(error)}"
+                f"cannot use the database {shown(url)}: {str(why) or repr(error)}"
             ) from error
         yield database
 

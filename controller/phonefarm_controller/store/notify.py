@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import asyncpg
-from sqlalchemy.engine import make_url
 
+from phonefarm_controller.store import postgres_connection
+
+APPLICATION: Final = "phonefarm-notices"
 CHANNEL: Final = "phonefarm"
 MOST_BYTES: Final = 7900
 """PostgreSQL takes less than 8,000 bytes in one notification."""
-CONNECT_SECONDS: Final = 5.0
 CALL_SECONDS: Final = 5.0
 ERRORS: Final = (
     OSError,
@@ -47,7 +48,7 @@ class NotifyConnection:
 
 def may_be_shared(url: str) -> bool:
     """Tell whether other controllers may share this database."""
-    return make_url(url).get_backend_name() != "sqlite"
+    return not url.startswith("sqlite:")
 
 
 @asynccontextmanager
@@ -58,10 +59,8 @@ async def listening(
 
     One of ERRORS without a server.
     """
-    dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(
-        dsn, timeout=CONNECT_SECONDS, server_settings={"application_name": "phonefarm-notices"}
-    )
+    address = postgres_connection.read_address(url)
+    connection = await postgres_connection.connect(address, application=APPLICATION, settings={})
     try:
         connection.add_termination_listener(lambda _: broken())
         await connection.add_listener(CHANNEL, lambda *heard: hear(heard[-1]))

@@ -16,7 +16,7 @@ _END = text(
         extract(epoch FROM clock_timestamp() - xact_start) AS seconds
     FROM pg_stat_activity
     WHERE datname = current_database() AND usename = current_user
-        AND application_name = :name AND pid <> pg_backend_pid()
+        AND starts_with(application_name, :name) AND pid <> pg_backend_pid()
         AND xact_start IS NOT NULL AND wait_event = 'ClientRead'
         AND greatest(xact_start, query_start, state_change)
             < clock_timestamp() - make_interval(secs => :limit)
