@@ -8,11 +8,12 @@ import { changes } from './changes.js';
 
 const LEAST_MILLISECONDS = 1000;
 const LIVE_FACTOR = 3;
+const NETWORK_EVENTS = ['online', 'offline'];
 
 /**
  * A Lit controller: reads *path* while its element is shown, when one of *topics* changes, and at
- * least every *seconds* (less often while the gateway tells what changes); not while the tab is
- * hidden. `patch` puts a change into the data, or returns null when they must be read again.
+ * least every *seconds* (less often while the gateway tells what changes), and when this computer
+ * finds or loses its network; not while the tab is hidden. `patch` puts a change into the data, or returns null when they must be read again.
  * @template T
  */
 export class Feed {
@@ -45,20 +46,22 @@ export class Feed {
     host.addController(this);
   }
 
-  /** After how many seconds it is read again. */
+  /** After how many seconds it is read again: soon when the gateway did not answer. */
   get period() {
-    return changes.isLive ? this.seconds * LIVE_FACTOR : this.seconds;
+    return changes.isLive && !this.error?.isAway ? this.seconds * LIVE_FACTOR : this.seconds;
   }
 
   hostConnected() {
     changes.addEventListener('changed', this.#changed);
     document.addEventListener('visibilitychange', this.#seen);
+    for (const name of NETWORK_EVENTS) window.addEventListener(name, this.#seen);
     this.refresh();
   }
 
   hostDisconnected() {
     changes.removeEventListener('changed', this.#changed);
     document.removeEventListener('visibilitychange', this.#seen);
+    for (const name of NETWORK_EVENTS) window.removeEventListener(name, this.#seen);
     clearTimeout(this.#timer);
     this.#timer = 0;
     this.#isWanted = false;
