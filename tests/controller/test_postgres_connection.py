@@ -231,7 +231,7 @@ async def _relayed(
     """Relay until both sides have ended."""
     there, back = await asyncio.open_connection("127.0.0.1", port)
     back.write(start)
-    await asyncio.gather(_pump(reader, back), _pump(there, writer))
+    await asyncio.gather(_copied(reader, back), _copied(there, writer))
     await back.wait_closed()
 
 
@@ -240,7 +240,7 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(length - 4)
 
 
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _copied(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     with suppress(ConnectionError):
         while data := await source.read(65536):
             sink.write(data)
