@@ -28,7 +28,7 @@ _SUFFIXES: Final = {"counter": ("_total",), "histogram": ("_bucket", "_count", "
 _HEAD: Final = """\
 # Monitoring a farm
 
-For operators who run Prometheus: how Prometheus reads the metrics of a farm, which metrics there are, and which alerts.
+For operators who run Prometheus: how Prometheus reads a farm's metrics, and which metrics and alerts there are.
 `scripts/gen_monitoring.py` generates this page from the metrics that the programs declare; do not edit it by hand.
 
 Without Prometheus, run `phonefarm doctor`, which checks the same things once. Its exit code is 1 if something has
@@ -44,10 +44,11 @@ stopped.
 
 [deploy/monitoring](../deploy/monitoring) has a configuration for Prometheus (`prometheus.yml`), the alerts below
 (`alerts.yml`), unit tests for the alerts (`alerts_test.yml`, for `promtool test rules`), and three dashboards for
-Grafana (`grafana/`). The dashboards show which phones work, whether work gets done, and whether the programs are well.
+Grafana (`grafana/`). The dashboards show which phones work, whether work gets done, and whether the programs are
+running normally.
 
-If there are several controllers, each of them reports the phones, the items and the callbacks of the whole farm, so use
-the `max` of their values, not the sum. You may add up what each controller counts for itself, such as
+If there are several controllers, each of them reports the whole farm's phones, items and callbacks. Therefore, use the
+`max` of their values, not the sum. You can add up metrics that each controller counts for itself, such as
 `phonefarm_controller_runs_ended_total` and `phonefarm_controller_run_seconds`. The controllers count phones, items and
 callbacks every 15 s.
 
@@ -133,12 +134,12 @@ def page() -> str:
     """Return the whole page."""
     lines = [_HEAD]
     for program, metrics in declared().items():
-        lines += [f"## {program}", "", "| metric | labels | what it is |", "|---|---|---|"]
+        lines += [f"## {program}", "", "| metric | labels | what it shows |", "|---|---|---|"]
         for each in metrics:
             labels = ", ".join(f"`{label}`" for label in each.labels)
             lines.append(f"| `{each.series()[0]}` ({each.kind}) | {labels} | {each.about} |")
         lines.append("")
-    lines += ["## Alerts", "", "| alert | after | severity | what it says |", "|---|---|---|---|"]
+    lines += ["## Alerts", "", "| alert | after | severity | message |", "|---|---|---|---|"]
     lines += _alert_rows()
     return "\n".join([*lines, ""])
 

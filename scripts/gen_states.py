@@ -16,12 +16,13 @@ PAGE = ROOT / "docs" / "states.md"
 HEAD = """\
 # States
 
-For callers, operators and developers who meet a state in an answer, a log or the code:
+For callers, operators and developers who find a state in a response, a log or the code:
 every state, and the transitions that are allowed.
 
-Generated from `controller/phonefarm_controller/model/states.py` by `make protos`; do not edit.
-The CHECK constraints in the database, and the errors for forbidden transitions,
-come from the same tables.
+`make protos` generates this page from the tables in
+`controller/phonefarm_controller/model/states.py`; do not edit it by hand.
+The same tables define the CHECK constraints in the database and the errors for forbidden
+transitions.
 """
 
 
@@ -50,7 +51,7 @@ MACHINES = (
     ),
     Machine(
         title="Run",
-        what="One attempt of an item.",
+        what="One attempt at an item.",
         moves=states.RUN_MOVES,
         begins=(states.RunState.CLAIMED,),
     ),
@@ -61,7 +62,7 @@ MACHINES = (
         begins=(states.LeaseState.LIVE,),
     ),
     Machine(
-        title="Health of a phone",
+        title="A phone's health",
         what="How the controller judges the phone, by the rules in `health/policy.py`.\n"
         "The phone gets work while its health is good or suspect.",
         moves=states.HEALTH_MOVES,

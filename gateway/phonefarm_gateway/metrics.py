@@ -19,7 +19,7 @@ STREAMS: Final = "event_streams"
 TLS_ENDS: Final = "tls_certificate_ends_timestamp_seconds"
 GAUGES: Final = {
     STREAMS: "Event streams that are open",
-    TLS_ENDS: "Time at which the TLS certificate of this gateway expires",
+    TLS_ENDS: "Time at which this gateway's TLS certificate expires",
 }
 """What `add_gauge` may add; a gateway without TLS of its own has no certificate."""
 
@@ -31,14 +31,14 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "phonefarm_gateway_requests",
-            "Requests answered",
+            "Requests that the gateway has answered",
             ["method", "path", "status"],
             registry=self.registry,
         )
         self._seconds = Histogram(
             "phonefarm_gateway_request_seconds",
             (
-                "Seconds from the head of a request to the end of the answer; event "
+                "Seconds from the head of a request to the end of the response; event "
                 "streams are not counted"
             ),
             ["method", "path"],
@@ -46,7 +46,7 @@ class Metrics:
         )
         self._callbacks = Counter(
             "phonefarm_gateway_callback_attempts",
-            "Attempts to send callbacks that the gateway reported to the controller",
+            "Attempts to send callbacks, as the gateway reported them to the controller",
             ["outcome"],
             registry=self.registry,
         )

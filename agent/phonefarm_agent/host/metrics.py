@@ -77,7 +77,7 @@ class AgentCollector:
         yield phones
         incidents = GaugeMetricFamily(
             "phonefarm_agent_incidents",
-            "1 while this incident of the host lasts",
+            "1 while this host incident lasts",
             labels=["kind"],
         )
         for kind, lasts in now.incidents.items():
@@ -85,7 +85,7 @@ class AgentCollector:
         yield incidents
         steps = CounterMetricFamily(
             "phonefarm_agent_recovery_steps",
-            "Recovery steps that the agent took for phones that could not work",
+            "Recovery steps that the agent has taken for phones that could not work",
             labels=["step"],
         )
         for step, count in sorted(now.recovery.items()):
@@ -114,17 +114,21 @@ class AgentCollector:
 def _gauges(now: AgentMetrics) -> Iterator[tuple[str, str, float]]:
     yield "phones_offered", "Phones that the agent offers to the controller", now.offered
     yield "connected", "1 while a session with a controller is open", now.connected
-    yield "phones_needing_hands", "Phones at which a person must act", now.needing_hands
+    yield "phones_needing_hands", "Phones that need a person", now.needing_hands
     yield "withheld", "1 while this host starts no runs", now.withheld
     yield (
         "heartbeat_age_seconds",
         (
-            "Seconds since the agent sent the last message that the controller answered; "
+            "Seconds since the agent sent the last message that the controller has answered; "
             "+Inf before the first answer"
         ),
         now.heartbeat_age,
     )
-    yield "journal_writes_waiting", "Journal writes that wait for the disk", now.journal_writes
+    yield (
+        "journal_writes_waiting",
+        "Journal writes that are waiting for the disk",
+        now.journal_writes,
+    )
     yield (
         "journal_failing",
         "1 while the agent cannot write the journal to the disk",

@@ -27,7 +27,7 @@ _READINGS = (
     (
         AlarmName.LOOP_LAG,
         "event_loop_lag_seconds",
-        "Seconds for which the event loop was last blocked",
+        "Seconds that the event loop was last blocked",
     ),
     (
         AlarmName.DATABASE_AWAY,
@@ -37,17 +37,17 @@ _READINGS = (
     (
         AlarmName.SCHEDULER_STUCK,
         "claim_delay_seconds",
-        "Seconds for which the oldest claimable item has waited",
+        "Seconds that the oldest claimable item has waited",
     ),
     (
         AlarmName.DIRTY_OLD,
         "unclean_phone_seconds",
-        "Seconds for which the phone that has been dirty longest has been dirty",
+        "Seconds that the phone that has been dirty the longest has been dirty",
     ),
     (
         AlarmName.CALLBACKS_LATE,
         "undelivered_callback_seconds",
-        "Seconds for which the oldest callback has waited",
+        "Seconds that the oldest callback has waited",
     ),
     (
         AlarmName.NOTIFIER_SILENT,
@@ -111,8 +111,8 @@ class ControllerMetrics:
         now = self._farm.now
         phones = GaugeMetricFamily(
             "phonefarm_controller_phones",
-            "Phones of the farm without retired ones, by state: free, busy, or what first keeps "
-            "work from them; every controller reports all of them",
+            "The farm's phones except retired ones, by state: free, busy, or the first reason why "
+            "they get no work; every controller reports all of them",
             labels=["state"],
         )
         for state, count in sorted(now.phones.items()):
@@ -120,7 +120,7 @@ class ControllerMetrics:
         yield phones
         items = GaugeMetricFamily(
             "phonefarm_controller_items",
-            "Items that are not ended; every controller reports all of them",
+            "Items that have not ended; every controller reports all of them",
             labels=["app", "capability", "state"],
         )
         for labels, count in sorted(now.items.items()):
@@ -128,7 +128,7 @@ class ControllerMetrics:
         yield items
         oldest = GaugeMetricFamily(
             "phonefarm_controller_oldest_item_seconds",
-            "Seconds for which the item that has waited longest could have been claimed",
+            "Seconds since the item that has waited the longest could first be claimed",
             labels=["app", "capability"],
         )
         for of, seconds in sorted(now.oldest_seconds.items()):
@@ -154,7 +154,7 @@ class ControllerMetrics:
         yield ended
         seconds = HistogramMetricFamily(
             "phonefarm_controller_run_seconds",
-            "Seconds from the first action to the end of a run that an agent reported",
+            "Seconds from a run's first action to its end, as its agent reported them",
             labels=["capability"],
         )
         for capability, durations in sorted(self._runs.durations.copy().items()):

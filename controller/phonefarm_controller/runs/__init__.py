@@ -1,1 +1,1 @@
-"""One attempt of an item on a phone: its assignment, start gate, reports, lease and end."""
+"""One attempt at an item on a phone: its assignment, start gate, reports, lease and end."""

@@ -23,7 +23,7 @@ _CHANGING = ("state", "container", "last_sequence", "outcome", "started_at", "en
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One attempt of an item."""
+    """One attempt at an item."""
 
     run_id: str
     item_id: str
