@@ -87,19 +87,20 @@ async def pile_up(world: World, count: int, shape: Callable[..., Changes]) -> No
     """Put that many items into the queue, each of a process of its own."""
     process_id = await world.accept()
     async with world.database.writing() as tx:
-        numbers = _numbers(count)
-        name = literal("backlog-") + cast(numbers.c.n, String)
+        each = numbers(count)
+        name = literal("backlog-") + cast(each.c.n, String)
         asked = {"process_id": name, "request_id": name}
-        items = {"process_id": name, "item_id": name, **shape(tx.now, numbers.c.n)}
+        items = {"process_id": name, "item_id": name, **shape(tx.now, each.c.n)}
         for table, changed in ((capability_requests, asked), (queue_items, items)):
             columns = [changed.get(c.name, c).label(c.name) for c in table.c]
-            rows = select(*columns).select_from(table).join(numbers, literal(value=True))
+            rows = select(*columns).select_from(table).join(each, literal(value=True))
             rows = rows.where(table.c.process_id == process_id)
             await tx.connection.execute(insert(table).from_select(list(table.c.keys()), rows))
         if tx.connection.dialect.name == "postgresql":  # as its autovacuum would
             await tx.connection.execute(text("ANALYZE"))
 
 
-def _numbers(count: int) -> FromClause:
+def numbers(count: int) -> FromClause:
+    """Return the numbers from 1 to *count* as the column `n` of something to join."""
     first = select(literal(1).label("n")).cte("numbers", recursive=True)
     return first.union_all(select(first.c.n + 1).where(first.c.n < count))

@@ -11,7 +11,7 @@ from phonefarm_controller.model.states import LeaseState
 from phonefarm_controller.store.bulk_writes import any_of, insert_columns, update_columns_if
 from phonefarm_controller.store.compiled_statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.schema.work import leases
+from phonefarm_controller.store.schema.work import PHONE_HELD, leases
 
 _l = leases.c
 _NAMES = tuple(Lease.__dataclass_fields__)
@@ -23,12 +23,12 @@ _GET = Statement(
 )
 _LOCK_HELD_BY = (
     select(*_COLUMNS)
-    .where(_l.agent_id == bindparam("agent_id"), _l.phone_held)
+    .where(_l.agent_id == bindparam("agent_id"), PHONE_HELD)
     .order_by(_l.lease_id)
     .with_for_update()
 )
 _RENEW = update(leases).where(_l.lease_id.in_(any_of("ids"))).values(renewals=_l.renewals + 1)
-_BUSY = Statement(select(_l.phone_id, _l.account_id, _l.account_held).where(_l.phone_held))
+_BUSY = Statement(select(_l.phone_id, _l.account_id, _l.account_held).where(PHONE_HELD))
 
 
 async def grant(tx: Transaction, new: Sequence[Lease]) -> None:
@@ -45,19 +45,19 @@ async def get(tx: Transaction, lease_ids: Iterable[str]) -> dict[str, Lease]:
 
 async def held_by(tx: Transaction, agent_id: str) -> list[Lease]:
     """Return every lease that still keeps a phone of this agent."""
-    query = select(*_COLUMNS).where(_l.agent_id == agent_id, _l.phone_held).order_by(_l.lease_id)
+    query = select(*_COLUMNS).where(_l.agent_id == agent_id, PHONE_HELD).order_by(_l.lease_id)
     return [_lease(row) for row in await tx.connection.execute(query)]
 
 
 async def held(tx: Transaction) -> list[Lease]:
     """Return every lease that still keeps a phone."""
-    query = select(*_COLUMNS).where(_l.phone_held)
+    query = select(*_COLUMNS).where(PHONE_HELD)
     return [_lease(row) for row in await tx.connection.execute(query)]
 
 
 async def of_phones(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Lease]:
     """Return the lease that keeps each phone; a free phone is missing."""
-    query = select(*_COLUMNS).where(_l.phone_id.in_(set(phone_ids)), _l.phone_held)
+    query = select(*_COLUMNS).where(_l.phone_id.in_(set(phone_ids)), PHONE_HELD)
     return {row.phone_id: _lease(row) for row in await tx.connection.execute(query)}
 
 

@@ -29,7 +29,7 @@ from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import upsert
 from phonefarm_controller.store.schema.cluster import pauses
 from phonefarm_controller.store.schema.types import Instant
-from phonefarm_controller.store.schema.work import WAITING, leases, queue_items
+from phonefarm_controller.store.schema.work import PHONE_HELD, WAITING, leases, queue_items
 
 BATCH: Final = 1000
 
@@ -123,7 +123,7 @@ async def leases_in(tx: Transaction, scope: PauseScope, name: str) -> list[str]:
     query = (
         select(leases.c.lease_id)
         .join(queue_items, _i.item_id == leases.c.item_id)
-        .where(leases.c.phone_held, leases.c.state == LeaseState.LIVE)
+        .where(PHONE_HELD, leases.c.state == LeaseState.LIVE)
         .where(_within(scope, name, account=leases.c.account_id), _i.capability != HOLD)
         .order_by(leases.c.lease_id)
     )

@@ -1,10 +1,11 @@
 """Processes: the request rows."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import bindparam, select
 
 from phonefarm_controller.model.processes import Process
 from phonefarm_controller.model.states import ProcessState
@@ -12,6 +13,7 @@ from phonefarm_controller.store.bulk_writes import update_columns_if
 from phonefarm_controller.store.compiled_statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import insert_into
+from phonefarm_controller.store.schema.types import SafeText
 from phonefarm_controller.store.schema.work import capability_requests, queue_items
 from phonefarm_controller.store.transitions import note_made, note_moved, note_of
 
@@ -40,9 +42,19 @@ _NAMES = _FIXED + _CHANGING
 COLUMNS = [capability_requests.c[name] for name in _NAMES]
 
 
+_READS: Final = {"state": {str(state): state for state in ProcessState}.__getitem__}
 _LOCK = Statement(
     select(*COLUMNS).where(among(_p.process_id, "ids")).order_by(_p.process_id).with_for_update(),
-    reads={"state": {str(state): state for state in ProcessState}.__getitem__},
+    reads=_READS,
+)
+# SQLite finds a list of request ids in the index, but reads every process for a list of tuples.
+_ORIGINALS = Statement(
+    select(*COLUMNS, _p.digest).where(
+        _p.process_type == bindparam("process_type", type_=SafeText),
+        _p.system == bindparam("system", type_=SafeText),
+        among(_p.request_id, "ids"),
+    ),
+    reads=_READS,
 )
 
 
@@ -58,17 +70,17 @@ async def originals_of(
     tx: Transaction, keys: Iterable[tuple[str, str, str]]
 ) -> dict[tuple[str, str, str], OriginalProcess]:
     """Return the processes that already have these (process_type, system, request_id)."""
-    wanted = list(set(keys))
-    if not wanted:
-        return {}
-    query = select(*COLUMNS, _p.digest).where(
-        tuple_(_p.process_type, _p.system, _p.request_id).in_(wanted)
-    )
+    wanted: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for process_type, system, request_id in set(keys):
+        wanted[process_type, system].append(request_id)
     found = {}
-    for row in await tx.connection.execute(query):
-        process = process_of(row)
-        key = (process.process_type, process.system, process.request_id or "")
-        found[key] = OriginalProcess(process=process, digest=row.digest)
+    for (process_type, system), request_ids in wanted.items():
+        rows = await _ORIGINALS.rows(tx, process_type=process_type, system=system, ids=request_ids)
+        digests = [digest for *_, digest in rows]
+        originals = values_of(Process, _NAMES, (row for *row, _ in rows))
+        for process, digest in zip(originals, digests, strict=True):
+            key = (process_type, system, process.request_id or "")
+            found[key] = OriginalProcess(process=process, digest=digest)
     return found
 
 

@@ -30,6 +30,7 @@ from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.schema.fleet import accounts
 from phonefarm_controller.store.schema.types import Instant
 from phonefarm_controller.store.schema.work import (
+    ACCOUNT_HELD,
     CLAIMABLE,
     DEADLINE_GIVEN,
     DUE,
@@ -83,7 +84,7 @@ def _bound(
         _OWNED.active.is_(True),
         _OWNED.condition == "ok",
         # Or it has moved here while its run elsewhere goes on.
-        ~exists().where(leases.c.account_id == _OWNED.account_id, leases.c.account_held),
+        ~exists().where(leases.c.account_id == _OWNED.account_id, ACCOUNT_HELD),
         *of_accounts,
     )
 

@@ -257,9 +257,11 @@ leases = Table(
     one_of("state", LeaseState),
     CheckConstraint("(state = 'ended') = (NOT phone_held)", name="held_until_ended"),
 )
-partial_index("uq_leases_phone", leases.c.phone_id, unique=True, where=text("phone_held"))
-partial_index("uq_leases_account", leases.c.account_id, unique=True, where=text("account_held"))
-partial_index("ix_leases_agent", leases.c.agent_id, where=text("phone_held"))
+PHONE_HELD: Final = text("phone_held")
+ACCOUNT_HELD: Final = text("account_held")
+partial_index("uq_leases_phone", leases.c.phone_id, unique=True, where=PHONE_HELD)
+partial_index("uq_leases_account", leases.c.account_id, unique=True, where=ACCOUNT_HELD)
+partial_index("ix_leases_agent", leases.c.agent_id, where=PHONE_HELD)
 
 verifications = Table(
     "verifications",
