@@ -128,7 +128,7 @@ class ControllerMetrics:
         yield items
         oldest = GaugeMetricFamily(
             "phonefarm_controller_oldest_item_seconds",
-            "Seconds since the item that has waited the longest could first be claimed",
+            "Seconds since the item that has waited the longest became ready",
             labels=["app", "capability"],
         )
         for of, seconds in sorted(now.oldest_seconds.items()):
