@@ -29,6 +29,9 @@ Object: TypeAlias = dict[str, Any]
 PublicStatus: TypeAlias = Literal[
     "queued", "executing", "retrying", "completed", "failed_terminal", "cancelled"
 ]
+TERMINAL_STATUSES: Final = frozenset({"completed", "failed_terminal", "cancelled"})
+"""The public statuses of a process that has ended."""
+
 StatusWord = Annotated[
     str, WithJsonSchema({"type": "string", "enum": list(get_args(PublicStatus))})
 ]
@@ -52,8 +55,8 @@ Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 
 def _moment(value: object) -> object:
     """Parse ISO-8601 with a zone; pydantic's own parser also takes numbers and naive times."""
-    if value is None:
-        return None
+    if value is None or (isinstance(value, datetime) and value.tzinfo is not None):
+        return value
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:

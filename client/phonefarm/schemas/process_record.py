@@ -1,9 +1,7 @@
 """The process record: one model and one renderer for GET and for callbacks."""
 
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from phonefarm.schemas import fields
 from phonefarm.schemas.fields import (
     Instant,
     ItemState,
@@ -45,7 +43,7 @@ class ProcessError(ResponseModel):
     failure_class: Annotated[
         str,
         Field(
-            serialization_alias="class",
+            alias="class",
             json_schema_extra={"enum": ["work", "infra", "account", "expired", "cancelled"]},
         ),
     ]
@@ -134,13 +132,3 @@ class ProcessRecord(ResponseModel):
     timestamps: Timestamps
     linked_ids: LinkedIds
     partial_progress: PartialProgress | NoProgress
-
-
-def instant(moment: datetime | None) -> str | None:
-    """Return *moment* as ISO-8601 in UTC with milliseconds and `Z`; None stays None."""
-    return None if moment is None else fields.instant(moment)
-
-
-def render(record: ProcessRecord) -> dict[str, Any]:
-    """Return the keys of the contract, in its order."""
-    return record.rendered()

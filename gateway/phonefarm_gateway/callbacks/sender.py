@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import aiohttp
-from phonefarm.schemas.process_record import instant, render
+from phonefarm.schemas.callback_event import ProcessUpdated
 from phonefarm_common.address_policy import AddressPolicy, check_url
 from phonefarm_common.clock import Clock
 from phonefarm_common.config import ConfigError
@@ -43,15 +43,13 @@ def _as_written(url: str) -> URL:
 
 def event_body(delivery: Delivery) -> bytes:
     """Return the body of *delivery*: the same bytes on every attempt."""
-    return dump(
-        {
-            "event_type": "process.updated",
-            "milestone": delivery.milestone,
-            "emitted_at": instant(delivery.emitted_at),
-            "sequence": delivery.sequence,
-            "process": render(delivery.record),
-        }
-    ).encode()
+    event = ProcessUpdated(
+        milestone=delivery.milestone,
+        emitted_at=delivery.emitted_at,
+        sequence=delivery.sequence,
+        process=delivery.record,
+    )
+    return dump(event.rendered()).encode()
 
 
 def tls_context(authorities: Path | None) -> ssl.SSLContext:

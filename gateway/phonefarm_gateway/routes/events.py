@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 from phonefarm.schemas.farm import FarmReset, Incident, Phone, ProcessMoved
-from phonefarm.schemas.fields import LARGEST_COUNT
+from phonefarm.schemas.fields import LARGEST_COUNT, TERMINAL_STATUSES
 from phonefarm.schemas.queries import NoQuery
 from phonefarm.schemas.responses import ProcessEvent
 from phonefarm_common.reasons import FieldProblem
@@ -32,7 +32,6 @@ from phonefarm_gateway.rest.event_streams import (
 from phonefarm_gateway.rest.problems import invalid
 
 LONGEST_CURSOR: Final = 256
-_TERMINAL: Final = frozenset({"completed", "failed_terminal", "cancelled"})
 
 
 async def stream_events(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
@@ -47,7 +46,7 @@ async def stream_events(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
             call.key, call.process_id, after=after
         ) as numbered:
             events, first = _of_process(numbered), None
-            if record.status in _TERMINAL:
+            if record.status in TERMINAL_STATUSES:
                 first = await first_of(events)
                 if first is None:
                     # 204 tells an EventSource not to reconnect (HTML, "server-sent events").
