@@ -14,12 +14,22 @@ class ConfigError(Exception):
 def secret(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
     """Return the secret from NAME or from the file NAME_FILE names; None when neither is set."""
     path = environment.get(f"{name}_FILE")
-    if path:
-        try:
-            return Path(path).read_text().strip() or None
-        except OSError as error:
-            raise ConfigError(f"{name}_FILE: cannot read {path}: {error.strerror}") from error
-    return environment.get(name) or None
+    return _read_secret(path, f"{name}_FILE") if path else environment.get(name) or None
+
+
+def given_secret(
+    file: str | None, *, option: str, name: str, environment: Mapping[str, str] = os.environ
+) -> str | None:
+    """Return the secret from *file*, which *option* names; without one, `secret` of NAME."""
+    return _read_secret(file, option) if file else secret(name, environment)
+
+
+def _read_secret(path: str, setting: str) -> str | None:
+    try:
+        return Path(path).read_text().strip() or None
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(f"{setting}: cannot read {path}: {why}") from error
 
 
 def production(environment: Mapping[str, str] = os.environ) -> bool:
@@ -49,6 +59,13 @@ def timers(environment: Mapping[str, str] = os.environ) -> Timers:
 def address(text: str, *, name: str) -> tuple[str, int]:
     """Split HOST:PORT; the port may be 0 for any. Raise ConfigError naming the option otherwise."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ConfigError(f"{name} must be HOST:PORT, not {text!r}")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ConfigError(f"{name}: write an IPv6 address in brackets, [::1]:{port}, not {text!r}")
     return host.strip("[]"), int(port)
+
+
+def shown_address(host: str, port: int) -> str:
+    """Return HOST:PORT, with an IPv6 address in brackets, which `address` splits again."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from phonefarm_common.config import shown_address
+
 
 @asynccontextmanager
 async def stop_signals() -> AsyncIterator[asyncio.Event]:
@@ -60,4 +62,13 @@ def check_address_free(host: str, port: int) -> None:
                 probe.bind(address)
     except OSError as error:
         why = error.strerror or str(error)
-        raise OSError(f"cannot listen on {host}:{port}: {why}") from error
+        raise OSError(f"cannot listen on {shown_address(host, port)}: {why}") from error
+
+
+def listener_of_every_address(port: int) -> socket.socket:
+    """Listen on *port* of every IPv6 and IPv4 address, as gRPC does for `[::]`; OSError.
+
+    asyncio's own server for `::` takes no IPv4.
+    """
+    both = socket.has_dualstack_ipv6()
+    return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=both)

@@ -26,6 +26,7 @@ from phonefarm_controller.store.migrate import DatabaseUnusableError
 EPILOG = """\
 environment (each NAME may instead be given as NAME_FILE, the path of a file that holds the value):
   INGEST_SECRET(_FILE)              a key with every scope, for creating the first API key
+  PHONEFARM_DATABASE(_FILE)         URL of the database, with its password
   PHONEFARM_AGENT_TOKEN(_FILE)      authenticates agents on loopback
   PHONEFARM_GATEWAY_TOKEN(_FILE)    authenticates gateways on loopback
   AWS_ACCESS_KEY_ID(_FILE), AWS_SECRET_ACCESS_KEY(_FILE), AWS_SESSION_TOKEN(_FILE)
@@ -134,9 +135,19 @@ def main() -> None:
         default=Path(".farm/controller"),
         help="folder for this controller's own files (%(default)s)",
     )
-    parser.add_argument(
+    database = parser.add_mutually_exclusive_group()
+    database.add_argument(
         "--database",
-        help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (SQLite in the data folder)",
+        metavar="URL",
+        help=(
+            "sqlite:///FILE or postgresql://USER@HOST/NAME (env PHONEFARM_DATABASE; without both, "
+            "SQLite in the data folder); other users of this host can read a password given here"
+        ),
+    )
+    database.add_argument(
+        "--database-file",
+        metavar="FILE",
+        help="a file that contains this URL, with its password (env PHONEFARM_DATABASE_FILE)",
     )
     parser.add_argument("--farm", default="farm", help="the farm's name (%(default)s)")
     kept = ",".join(
@@ -271,7 +282,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings(
         host=host,
         port=port,
-        database_url=_database(options.database) or f"sqlite:///{data / 'farm.db'}",
+        database_url=_database(options) or f"sqlite:///{data / 'farm.db'}",
         data=data,
         farm_id=options.farm,
         ingest_secret=config.secret("INGEST_SECRET"),
@@ -301,11 +312,12 @@ def _screens(most: int) -> int:
     return most
 
 
-def _database(url: str | None) -> str | None:
+def _database(options: argparse.Namespace) -> str | None:
+    url: str | None = options.database or config.given_secret(
+        options.database_file, option="--database-file", name="PHONEFARM_DATABASE"
+    )
     if url and not url.startswith(("sqlite:///", "postgresql://", "postgresql+asyncpg://")):
-        raise config.ConfigError(
-            "--database must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
-        )
+        raise config.ConfigError("--database must be sqlite:///FILE or postgresql://USER@HOST/NAME")
     return url
 
 
@@ -343,7 +355,7 @@ async def _serve(settings: Settings) -> int:
                 if isinstance(cause, kinds):
                     raise _StartError(code) from cause
             raise
-        facts = {"grpc": f"{settings.host}:{controller.port}", "pid": os.getpid()}
+        facts = {"grpc": config.shown_address(settings.host, controller.port), "pid": os.getpid()}
         facts |= {"metrics_port": controller.metrics_port}
         facts |= {"tls_port": controller.tls_port, "mtls_port": controller.mtls_port}
         lifecycle.write_private_json(settings.ready_file, facts)

@@ -18,7 +18,7 @@ class Settings:
 
     host: str
     port: int
-    database_url: str
+    database_url: str = field(repr=False)
     data: Path
     farm_id: str
     ingest_secret: str | None

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.up.programs import controllers
 from phonefarm_cli.up.secrets import (
     AGENT_TOKEN,
     API_KEY,
+    DATABASE,
     GATEWAY_TOKEN,
     WEBHOOK_SECRET,
     load_secrets,
     without_secrets,
 )
+from phonefarm_cli.up.settings import Settings
 from phonefarm_common.ids import new_secret
 
 NAMES = (API_KEY, AGENT_TOKEN, GATEWAY_TOKEN, WEBHOOK_SECRET)
@@ -98,9 +101,33 @@ def test_a_broken_file_is_named(tmp_path: Path, content: str) -> None:
 
 def test_no_secret_is_left_for_programs_that_need_none() -> None:
     """Names and files alike are taken out of the environment; the rest stays."""
-    environment = dict.fromkeys(NAMES, "x") | {f"{name}_FILE": "/x" for name in NAMES}
+    names = (*NAMES, DATABASE)
+    environment = dict.fromkeys(names, "x") | {f"{name}_FILE": "/x" for name in names}
 
     assert without_secrets(environment | {"PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+def test_the_databases_password_is_not_among_a_controllers_arguments(tmp_path: Path) -> None:
+    """Every user of the host may read those, but not the environment."""
+    url = "postgresql://u:geheim@h/f"
+    settings = Settings(
+        data=tmp_path,
+        simulate=0,
+        personalities=(),
+        rest="127.0.0.1:0",
+        grpc="[::1]:0",
+        database=url,
+        controllers=2,
+        runtime="dummy",
+        connect=(),
+        environment={},
+    )
+
+    started = controllers(settings, load_secrets(tmp_path, {}))
+
+    assert [program.environment[DATABASE] for program in started] == [url, url]
+    assert not any("geheim" in word for program in started for word in program.arguments)
+    assert [program.arguments[1] for program in started] == ["[::1]:0", "[::1]:0"]
 
 
 def _made(parent: Path, name: str) -> Path:

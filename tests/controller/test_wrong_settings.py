@@ -1,5 +1,6 @@
 """A controller that cannot start says why in one line, and ends with the documented exit code."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from phonefarm_common.config import address
+from support.ipv6 import needs_ipv6
 
 KEY = {"INGEST_SECRET": "s"}
 
@@ -41,6 +44,8 @@ def started(
     [
         (["--listen", "0.0.0.0:7170"], 2, "--listen: 0.0.0.0 is not a loopback address"),
         (["--listen", "nonsense"], 2, "--listen must be HOST:PORT, not 'nonsense'"),
+        (["--listen", "::1:7070"], 2, "--listen: write an IPv6 address in brackets, [::1]:7070"),
+        (["--database-file", "/no"], 2, "--database-file: cannot read /no: No such file"),
         (["--database", "mysql://a/b"], 2, "--database must be sqlite:///FILE or postgresql://"),
         (
             ["--database", "postgresql://u:geheim@127.0.0.1:1/farm"],
@@ -117,3 +122,26 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
     assert ended.returncode == 3, ended.stderr
     assert ended.stderr.splitlines()[-1].endswith("file is not a database")
     assert len(ended.stderr.splitlines()) == 1
+
+
+@needs_ipv6
+def test_a_controller_takes_its_database_from_a_file_and_listens_on_ipv6(tmp_path: Path) -> None:
+    """The ready file has an address that clients can call."""
+    (tmp_path / "url").write_text(f"sqlite:///{tmp_path}/named.db\n")
+    command = [sys.executable, "-m", "phonefarm_controller", "--listen", "[::1]:0"]
+    with subprocess.Popen(
+        [*command, "--ready-file", "ready.json"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PHONEFARM_DATABASE_FILE": str(tmp_path / "url"), **KEY},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as controller:
+        assert controller.stderr is not None
+        said = next((line for line in controller.stderr if "controller.ready" in line), "")
+        controller.terminate()
+    grpc = json.loads((tmp_path / "ready.json").read_text())["grpc"]
+
+    assert said
+    assert (tmp_path / "named.db").exists()
+    host, port = address(grpc, name="grpc")
+    assert (host, port > 0) == ("::1", True)

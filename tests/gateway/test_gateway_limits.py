@@ -15,6 +15,7 @@ from phonefarm_common.clock import SystemClock
 from phonefarm_gateway.rest.auth import MOST_RECENT, RECENT_SECONDS, RecentKeys
 from phonefarm_gateway.rest.rate_limit import MOST_BUCKETS, RateLimiter
 from support.certificates import make_self_signed
+from support.ipv6 import needs_ipv6
 from support.live_farm import eventually
 
 PATIENCE_SECONDS = 180.0
@@ -196,7 +197,7 @@ async def test_every_length_has_a_limit(change: dict[str, Any], field: str) -> N
 
 
 def _connected_to(host: str | None, port: int | None, trusted: Path | None) -> socket.socket:
-    link: socket.socket = socket.socket()
+    link: socket.socket = socket.socket(socket.AF_INET6 if host == "::1" else socket.AF_INET)
     link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BYTES)  # a small window
     link.settimeout(PATIENCE_SECONDS)
     link.connect((host, port))
@@ -255,3 +256,16 @@ async def test_who_reads_slowly_is_served() -> None:
         link.close()
 
     assert min(read) > 0
+
+
+@needs_ipv6
+async def test_every_address_is_both_ipv6_and_ipv4() -> None:
+    """`--listen [::]:PORT` as gRPC, nginx and others understand it."""
+    async with farm(changes={"host": "::"}) as it:
+        port = urlsplit(it.base).port
+        answers = [
+            await asyncio.to_thread(_is_healthy, f"http://{host}:{port}", None)
+            for host in ("127.0.0.1", "[::1]")
+        ]
+
+    assert answers == [True, True]

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 from aiohttp import web
+from phonefarm_common.lifecycle import listener_of_every_address
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -46,7 +47,12 @@ async def serving_metrics(status: AgentStatus, address: tuple[str, int]) -> Asyn
     await runner.setup()
     try:
         host, port = address
-        await web.TCPSite(runner, host, port).start()
+        site: web.BaseSite = (
+            web.SockSite(runner, listener_of_every_address(port))
+            if host == "::"
+            else web.TCPSite(runner, host, port)
+        )
+        await site.start()
         bound: int = runner.addresses[0][1]
         log.info("metrics.served", host=host, port=bound)
         yield bound

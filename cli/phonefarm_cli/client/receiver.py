@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from phonefarm_common.config import shown_address
 
 _TOLERANCE_SECONDS = 300
 
@@ -58,8 +59,7 @@ class Receiver:
         try:
             host, port = address
             await web.TCPSite(runner, host, port).start()
-            shown = f"[{host}]" if ":" in host else host
-            receiver.url = f"http://{shown}:{runner.addresses[0][1]}/phonefarm"
+            receiver.url = f"http://{shown_address(host, runner.addresses[0][1])}/phonefarm"
             yield receiver
         finally:
             await runner.cleanup()

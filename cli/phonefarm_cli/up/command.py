@@ -5,10 +5,13 @@ import asyncio
 import os
 from pathlib import Path
 
+from phonefarm_common import config
+
 from phonefarm_cli.console.connect import Subparsers
 from phonefarm_cli.errors import ExitCode
 from phonefarm_cli.terminal import echo
 from phonefarm_cli.up.run import run_farm
+from phonefarm_cli.up.secrets import DATABASE
 from phonefarm_cli.up.settings import Settings
 
 _ABOUT = """\
@@ -27,6 +30,7 @@ environment (each secret NAME may instead be given as NAME_FILE, the path of a f
   INGEST_SECRET              the API key of callers; if absent, created and kept in DIR
   PHONE_FARM_WEBHOOK_SECRET  signs callbacks; if absent, created and kept in DIR
   PHONEFARM_AGENT_TOKEN, PHONEFARM_GATEWAY_TOKEN   authenticate the programs; if absent, created
+  PHONEFARM_DATABASE         URL of the database, with its password; if absent, SQLite in DIR
   PHONEFARM_TIME_SCALE       for tests: multiplies every timer; above 0, at most 1
   PHONEFARM_PRODUCTION       1: the farm refuses runtimes without isolation, and scaled timers
 
@@ -35,8 +39,8 @@ examples:
   phonefarm up --simulate 4 --personality samsung,foldable
   phonefarm up                                     every phone on USB that allows debugging
   phonefarm up --connect 10.0.0.21:5555            a phone on the network
-  phonefarm up --database postgresql://farm:...@db/farm --runtime docker
-  phonefarm up --database postgresql://farm:...@db/farm --controllers 2
+  phonefarm up --database-file /etc/phonefarm/database --runtime docker
+  phonefarm up --database-file /etc/phonefarm/database --controllers 2
 
 send work:
   curl -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
@@ -86,10 +90,19 @@ def add(commands: Subparsers) -> None:
         metavar="DIR",
         help="folder for all data of the farm; each farm needs its own folder (%(default)s)",
     )
-    up.add_argument(
+    database = up.add_mutually_exclusive_group()
+    database.add_argument(
         "--database",
         metavar="URL",
-        help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (SQLite in DIR)",
+        help=(
+            "sqlite:///FILE or postgresql://USER@HOST/NAME (env PHONEFARM_DATABASE; without both, "
+            "SQLite in DIR); other users of this host can read a password given here"
+        ),
+    )
+    database.add_argument(
+        "--database-file",
+        metavar="FILE",
+        help="a file that contains this URL, with its password (env PHONEFARM_DATABASE_FILE)",
     )
     add_runtime(up)
     up.add_argument(
@@ -142,7 +155,8 @@ def _up(options: argparse.Namespace) -> ExitCode:
         personalities=options.personality,
         rest=options.rest,
         grpc=options.grpc,
-        database=options.database,
+        database=options.database
+        or config.given_secret(options.database_file, option="--database-file", name=DATABASE),
         controllers=options.controllers,
         runtime=options.runtime,
         connect=tuple(dict.fromkeys(options.connect)),

@@ -8,6 +8,7 @@ from phonefarm_cli.up.child_processes import Program
 from phonefarm_cli.up.secrets import (
     AGENT_TOKEN,
     API_KEY,
+    DATABASE,
     GATEWAY_TOKEN,
     WEBHOOK_SECRET,
     Secrets,
@@ -48,13 +49,14 @@ def controller_names(settings: Settings) -> list[str]:
 
 
 def _controller(settings: Settings, secrets: Secrets, *, name: str, listen: str) -> Program:
-    database = ("--database", settings.database) if settings.database else ()
+    # Not among the arguments: every user of the host may read those.
+    database = {DATABASE: settings.database} if settings.database else {}
     where = ("--listen", listen, "--data", str(settings.data / "controller"))
     return Program(
         name=name,
         module="phonefarm_controller",
-        arguments=(*where, "--farm", secrets.farm, *database),
-        environment=_with(settings, secrets.only(API_KEY, AGENT_TOKEN, GATEWAY_TOKEN)),
+        arguments=(*where, "--farm", secrets.farm),
+        environment=_with(settings, secrets.only(API_KEY, AGENT_TOKEN, GATEWAY_TOKEN)) | database,
         group="controllers",
     )
 

@@ -16,6 +16,7 @@ API_KEY: Final = "INGEST_SECRET"
 AGENT_TOKEN: Final = "PHONEFARM_AGENT_TOKEN"  # noqa: S105 - a variable's name
 GATEWAY_TOKEN: Final = "PHONEFARM_GATEWAY_TOKEN"  # noqa: S105 - a variable's name
 WEBHOOK_SECRET: Final = "PHONE_FARM_WEBHOOK_SECRET"  # noqa: S105 - a variable's name
+DATABASE: Final = "PHONEFARM_DATABASE"
 _NAMES: Final = (API_KEY, AGENT_TOKEN, GATEWAY_TOKEN, WEBHOOK_SECRET)
 
 
@@ -74,5 +75,6 @@ def _read(path: Path) -> dict[str, str]:
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without any program's secrets."""
-    hidden = {*_NAMES, *(f"{name}_FILE" for name in _NAMES)}
+    names = (*_NAMES, DATABASE)
+    hidden = {*names, *(f"{name}_FILE" for name in names)}
     return {name: value for name, value in environment.items() if name not in hidden}

@@ -3,7 +3,7 @@
 import errno
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from phonefarm_common import config
@@ -23,7 +23,7 @@ class Settings:
     personalities: tuple[str, ...]  # of simulated phones, in turn; none: the simulator's default
     rest: str  # HOST:PORT, port 0 for any
     grpc: str
-    database: str | None
+    database: str | None = field(repr=False)
     controllers: int
     runtime: str  # auto, docker, process or dummy
     connect: tuple[str, ...]

@@ -4,6 +4,7 @@ import ipaddress
 import socket
 
 from phonefarm_common.channel import is_loopback
+from phonefarm_common.config import shown_address
 
 from phonefarm_controller.auth.ca import Authority, AuthorityBrokenError, open_authority
 from phonefarm_controller.auth.enrollment import AdvertisedAddresses
@@ -49,8 +50,9 @@ def advertised_addresses(settings: Settings, ports: Ports) -> AdvertisedAddresse
     if not ports.mtls:
         return None
     name = _names(settings)[0]
-    host = f"[{name}]" if ":" in name else name
-    return AdvertisedAddresses(join=f"{host}:{ports.tls}", controller=f"{host}:{ports.mtls}")
+    return AdvertisedAddresses(
+        join=shown_address(name, ports.tls), controller=shown_address(name, ports.mtls)
+    )
 
 
 def _names(settings: Settings) -> list[str]:

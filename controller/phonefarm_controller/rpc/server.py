@@ -38,6 +38,7 @@ from phonefarm.v1 import (
     verification_pb2_grpc,
 )
 from phonefarm_common.channel import is_loopback, server_options
+from phonefarm_common.config import shown_address
 from phonefarm_common.lifecycle import check_address_free
 from phonefarm_common.timers import Timers
 
@@ -181,7 +182,7 @@ async def _port(
         reflection.enable_server_reflection(
             [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server
         )
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = shown_address(host, port)
     bound = (
         server.add_insecure_port(where) if shown is None else server.add_secure_port(where, shown)
     )

@@ -7,10 +7,12 @@ import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
+from phonefarm_common.config import shown_address
+from phonefarm_common.lifecycle import listener_of_every_address
 
 from phonefarm_gateway.rest.problems import RETRY_AFTER_SECONDS, Problem
 from phonefarm_gateway.rest.stalled_readers import StalledReaders
@@ -70,9 +72,12 @@ async def listening(
     loop = asyncio.get_running_loop()
     try:
         async with AsyncExitStack() as stack:
-            listener = await loop.create_server(
-                accept, host, port, backlog=BACKLOG, start_serving=tls is None
-            )
+            options: dict[str, Any] = {"backlog": BACKLOG, "start_serving": tls is None}
+            if host == "::":
+                every = listener_of_every_address(port)
+                listener = await loop.create_server(accept, sock=every, **options)
+            else:
+                listener = await loop.create_server(accept, host, port, **options)
             stack.callback(listener.close)
             watching = StalledReaders(server, patience=stalled).close_them()
             stack.push_async_callback(_end, loop.create_task(watching, name="stalled"))
@@ -82,8 +87,7 @@ async def listening(
                     link.listen(BACKLOG)
                 accepting = loop.create_task(_accept_tls(links, server, tls, most=most))
                 stack.push_async_callback(_end, accepting)
-            shown, number = listener.sockets[0].getsockname()[:2]
-            yield f"[{shown}]:{number}" if ":" in shown else f"{shown}:{number}"
+            yield shown_address(*listener.sockets[0].getsockname()[:2])
     finally:
         await runner.cleanup()
 

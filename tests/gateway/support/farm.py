@@ -68,7 +68,6 @@ async def farm(
     """Yield a caller's view of a gateway that may call back to *allowed* networks."""
     async with MemoryController.serving() as controller:
         settings = Settings(
-            host="127.0.0.1",
             port=0,
             gateway_token=TOKEN,
             webhook_secret=webhook_secret,
@@ -77,7 +76,7 @@ async def farm(
             asset_networks=tuple(network(text) for text in allowed),
             body_limit=body_limit,
             timers=Timers(),
-            **({"controllers": (controller.address,)} | dict(changes or {})),
+            **{"host": "127.0.0.1", "controllers": (controller.address,), **(changes or {})},
         )
         async with (
             running(
