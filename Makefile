@@ -43,7 +43,7 @@ fix: dev ## repair what can be repaired by a tool
 PYTEST := $(BIN)/pytest
 BY_FILE := --dist loadgroup --no-loadscope-reorder
 BESIDE := -n 4 $(BY_FILE)
-test: dev ## the tests, some minutes on two cores
+test: dev ## the tests, about ten minutes on two cores
 	@$(PYTEST) -m 'not long' $(BESIDE)
 
 test-all: dev ## every test with every example, as CI runs them
