@@ -1,5 +1,6 @@
 """The console's verbs in a real browser: each asks first, and then does it on the farm."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -292,3 +293,16 @@ async def test_an_invitation_that_is_refused_says_why(console: Console) -> None:
         await dialog.get_by_role("button", name="Make it").click()
 
         await expect(dialog.get_by_role("alert")).to_contain_text("--tls-listen")
+
+
+async def test_the_database_is_backed_up(console: Console) -> None:
+    """The browser saves the copy under a name with its time."""
+    async with console.logged_in("/console/settings") as page:
+        async with page.expect_download() as coming:
+            await page.get_by_role("button", name="Back up").click()
+            await answer(page, "Download the copy")
+        saved = await coming.value
+
+        assert re.fullmatch(r"farm-\d{8}T\d{6}Z\.db", saved.suggested_filename)
+        with open(await saved.path(), "rb") as file:  # noqa: ASYNC230, PTH123 - small and local
+            assert file.read(16) == b"SQLite format 3\0"

@@ -1,8 +1,13 @@
 """What operators may do over REST, against the real system: each verb, its refusals, its trace."""
 
+import base64
+import hashlib
 import json
 import re
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +89,7 @@ BAD: list[tuple[str, str, Any, list[str]]] = [
     ("POST", "/pause", {"scope": "all", "name": "x", "reason": ""}, ["name", "reason"]),
     ("POST", "/pause", {"scope": "farm"}, ["scope", "reason"]),
     ("POST", "/resume", {"scope": "account"}, ["name"]),
+    ("POST", "/backup", {"reason": " "}, ["reason"]),
     ("PUT", "/groups/phone/-", {"member_ids": "ph-sim1"}, ["group", "member_ids"]),
     ("PUT", "/groups/phone/x/clean-up", {"steps": ["home", "wash"]}, ["steps[1]"]),
     (
@@ -478,3 +484,24 @@ def test_every_change_takes_a_reason_or_says_why_not() -> None:
 
     found = {one.name for one in CHANGES if one.method != "GET" and not takes_reason(one)}
     assert found == silent
+
+
+async def test_a_backup_is_the_database_with_all_work_paused(
+    moving: RestFarm, tmp_path: Path
+) -> None:
+    """Whole, with its digest and a name for the file; the audit has who took it, and why."""
+    answer = await moving.post("/backup", WHY)
+
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/vnd.sqlite3")
+    digest = base64.b64encode(hashlib.sha256(answer.body).digest()).decode()
+    assert answer.headers["Repr-Digest"] == f"sha-256=:{digest}:"
+    assert int(answer.headers["Content-Length"]) == len(answer.body)
+    assert re.search(r'filename="farm-\d{8}T\d{6}Z\.db"', answer.headers["Content-Disposition"])
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(answer.body)
+    with closing(sqlite3.connect(copy)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert database.execute("SELECT count(*) FROM phones").fetchone()[0] > 0
+        assert [row[0] for row in database.execute("SELECT scope FROM pauses")] == ["all"]
+    (entry, *_) = (await moving.get("/audit?subject=database"))["entries"]
+    assert (entry["verb"], entry["reason"]) == ("backup", WHY["reason"])

@@ -1,5 +1,10 @@
 """OperatorService, VerificationService and DoctorService: what operators do to what runs."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
 import grpc.aio
 from phonefarm.schemas import farm, farm_requests, operation
 from phonefarm.v1 import (
@@ -15,6 +20,16 @@ from phonefarm_gateway.client import farm_convert
 from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.convert import requester
 from phonefarm_gateway.strict_json import dump
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseCopy:
+    """A copy of the controller's database: what it is, and its bytes as they arrive."""
+
+    taken_at: datetime
+    size: int
+    sha256: str
+    parts: AsyncIterator[bytes]
 
 
 class OperatorClient:
@@ -89,6 +104,21 @@ class OperatorClient:
         request = pb.UnholdPhoneRequest(phone_id=phone_id, reason=reason)
         return farm_convert.hold(await self._rpc.call(self._stub.UnholdPhone, request, key=key))
 
+    @asynccontextmanager
+    async def backup(self, key: str | None, reason: str) -> AsyncIterator[DatabaseCopy]:
+        """Yield a copy of the database; ValueError when the controller does not send its head."""
+        request = pb.BackupRequest(reason=reason)
+        async with self._rpc.stream(self._stub.Backup, request, key=key) as parts:
+            first = await anext(parts, None)
+            if first is None or first.WhichOneof("body") != "head":
+                raise ValueError("the controller sent no head of the backup")
+            yield DatabaseCopy(
+                taken_at=first.head.taken_at.ToDatetime(UTC),
+                size=first.head.bytes,
+                sha256=first.head.sha256,
+                parts=_data(parts),
+            )
+
     async def verify(
         self, key: str | None, capability: str, body: farm_requests.Verify
     ) -> operation.VerificationStarted:
@@ -127,3 +157,8 @@ class OperatorClient:
         """Return how a controller and its farm are."""
         answer = await self._rpc.call(self._doctor.Examine, doctor_pb2.ExamineRequest(), key=key)
         return farm_convert.examination(answer)
+
+
+async def _data(parts: AsyncIterator[pb.BackupPart]) -> AsyncIterator[bytes]:
+    async for part in parts:
+        yield part.data

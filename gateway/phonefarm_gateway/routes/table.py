@@ -8,6 +8,7 @@ from phonefarm_gateway.rest.endpoint import Endpoint
 from phonefarm_gateway.rest.handler import handler_for
 from phonefarm_gateway.routes import (
     accounts,
+    backup,
     console,
     content,
     deliveries,
@@ -31,6 +32,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     *accounts.ENDPOINTS,
     *hosts.ENDPOINTS,
     *operation.ENDPOINTS,
+    *backup.ENDPOINTS,
     *screens.ENDPOINTS,
     *console.ENDPOINTS,
     *system.ENDPOINTS,

@@ -50,6 +50,7 @@ class Connection extends EventTarget {
 export const connection = new Connection();
 
 const PATIENCE_MILLISECONDS = 15_000;
+const FILE_PATIENCE_MILLISECONDS = 600_000;
 
 /**
  * Makes one call; returns its JSON, or CallError. A 401 also sends `logged-out` to the window.
@@ -64,8 +65,30 @@ export async function call(method, path, body) {
   return isJson(response) ? response.json() : /** @type {T} */ (null);
 }
 
-/** Reads a file. @param {string} path @returns {Promise<Blob>} */
-export const getBlob = async (path) => (await answerOf('GET', path)).blob();
+/**
+ * Makes a call whose answer is a file, and saves that in the browser's downloads.
+ * @param {string} method
+ * @param {string} path
+ * @param {string} name  of the file; when it is empty, the answer names it
+ * @param {object} [body]
+ */
+export async function save(method, path, name, body) {
+  const response = await answerOf(method, path, body, FILE_PATIENCE_MILLISECONDS);
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(await wholeOf(response));
+  link.download = name || (/filename="([\w.-]+)"/.exec(response.headers.get('Content-Disposition') ?? '')?.[1] ?? '');
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+/** @param {Response} response @returns {Promise<Blob>} */
+async function wholeOf(response) {
+  try {
+    return await response.blob();
+  } catch {
+    throw new CallError(0, { detail: 'The file broke off. Try again.' });
+  }
+}
 
 /** @param {Response} response */
 const isJson = (response) => (response.headers.get('Content-Type') ?? '').includes('json');
@@ -75,11 +98,12 @@ const isJson = (response) => (response.headers.get('Content-Type') ?? '').includ
  * @param {string} method
  * @param {string} path
  * @param {object} [body]
+ * @param {number} [patience]  milliseconds until the end of the answer
  */
-async function answerOf(method, path, body) {
+async function answerOf(method, path, body, patience = PATIENCE_MILLISECONDS) {
   /** @type {RequestInit} */
   const request = { method, credentials: 'same-origin', cache: 'no-store' };
-  request.signal = AbortSignal.timeout(PATIENCE_MILLISECONDS);
+  request.signal = AbortSignal.timeout(patience);
   if (body !== undefined) {
     request.headers = { 'Content-Type': 'application/json' };
     request.body = JSON.stringify(body);

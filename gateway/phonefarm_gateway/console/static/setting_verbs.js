@@ -1,6 +1,6 @@
 /** What a person can do on the settings page: invitations, verifications, groups. */
 
-import { call, get } from './api.js';
+import { call, get, save } from './api.js';
 import { OPTIONAL_REASON, asking } from './verbs.js';
 import { session } from './session.js';
 import { spoken, words } from './words.js';
@@ -105,3 +105,7 @@ export function cleanUpVerb(group) {
       call('PUT', `/groups/phone/${encodeURIComponent(group.name)}/clean-up`, { reason: values.reason, steps: STEPS.filter((step) => values[step] === 'yes') }),
   });
 }
+
+/** @returns {Verb} */
+export const backupVerb = () =>
+  asking({ say: words.verbs.backup, scope: 'admin', topics: [], work: ({ reason }) => save('POST', '/backup', '', { reason }) });

@@ -351,6 +351,10 @@ export const words = {
       unset: 'as the agent does it',
       nothing: 'nothing',
     },
+    backup: {
+      heading: 'Backup',
+      about: 'A copy of the SQLite database, taken while the farm works. docs/operating.md says which folders belong to a complete backup, and how to restore one. PostgreSQL is backed up with pg_dump.',
+    },
   },
   keys: {
     empty: 'No key yet but the secret of the farm itself.',
@@ -403,6 +407,10 @@ export const words = {
       kind: 'Of', name: 'Name', members: 'Members', membersHint: 'Ids of phones or accounts, with commas.',
     },
     members: { label: 'Members', title: 'Set the members', text: 'A group without members goes.', go: 'Set them', members: 'Members', membersHint: 'Ids, with commas.' },
+    backup: {
+      label: 'Back up', title: 'Back up the database', go: 'Download the copy',
+      text: 'Your browser saves the file. It holds the data of callers, and digests of keys: keep it where only operators can read it.',
+    },
     cleanUp: { label: 'Clean-up', title: 'Clean-up after each run', text: 'What agents do on these phones when a run has ended.', go: 'Set it' },
     revokeKey: { label: 'Revoke', title: 'Revoke this key', text: 'Every call and every console session with it is refused from now on.', go: 'Revoke it' },
     cancel: {

@@ -3,7 +3,7 @@
 import { html, nothing } from '../vendor/lit.js';
 import { Feed } from '../feed.js';
 import { Page, chip, heading, pending, processLink } from '../parts.js';
-import { cleanUpVerb, inviteVerb, membersVerb, newGroupVerb, recordVerb, verifyVerb } from '../setting_verbs.js';
+import { backupVerb, cleanUpVerb, inviteVerb, membersVerb, newGroupVerb, recordVerb, verifyVerb } from '../setting_verbs.js';
 import { when } from '../time.js';
 import { buttons } from '../verbs.js';
 import { spoken, words } from '../words.js';
@@ -40,7 +40,13 @@ class SettingsPage extends Page {
 
   render() {
     return html`${heading({ title: words.pages.settings.name, asks: words.pages.settings.asks })}
-      <pf-keys></pf-keys>${this.#invitations()}${this.#verifications()}${this.#groups()}`;
+      <pf-keys></pf-keys>${this.#invitations()}${this.#verifications()}${this.#groups()}${this.#backup()}`;
+  }
+
+  #backup() {
+    const { backup } = words.settings;
+    return html`<section aria-labelledby="backup"><div class="head"><h2 id="backup">${backup.heading}</h2><div class="verbs">${buttons([backupVerb()])}</div></div>
+      <p class="sub">${backup.about}</p></section>`;
   }
 
   #invitations() {

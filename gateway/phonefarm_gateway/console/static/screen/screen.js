@@ -1,7 +1,7 @@
 /** A phone's live screen: anybody may watch; who holds the phone touches, types and pastes. */
 
 import { html, nothing } from '../vendor/lit.js';
-import { CallError } from '../api.js';
+import { CallError, save } from '../api.js';
 import { Page } from '../parts.js';
 import { session } from '../session.js';
 import { when } from '../time.js';
@@ -11,7 +11,6 @@ import { DOWN, KEYS, MOVE, UP, askClipboard, paste, press, pressNamed, rotate, s
 import './inspector.js';
 import { Painter, cannotDecode } from './painter.js';
 import { ScreenSocket } from './socket.js';
-import { saveStill } from './still.js';
 
 /** @typedef {import('../rest.js').Hold} Hold */
 /** @typedef {import('../verbs.js').Verb} Verb */
@@ -292,7 +291,8 @@ class ScreenElement extends Page {
 
   async #save() {
     try {
-      await saveStill(this.phoneId);
+      const time = new Date().toISOString().slice(0, 19).replaceAll(':', '');
+      await save('GET', `/phones/${encodeURIComponent(this.phoneId)}/still?format=png`, `${this.phoneId}-${time}.png`);
       this.note = '';
     } catch (error) {
       if (!(error instanceof CallError)) throw error;
