@@ -104,7 +104,7 @@ def _paint(draw: ImageDraw.ImageDraw, view: View) -> None:
             initial = view.description[:1].upper() or "?"
             _write(draw, initial, box, 84, _WHITE, bold=True, centred=True)
         case Style.DIALOG:
-            draw.rectangle((0, 0, WIDTH, HEIGHT), fill=(96, 98, 106))
+            draw.rectangle((0, 0, *draw.im.size), fill=(96, 98, 106))
             draw.rounded_rectangle(_corners(box), radius=28, fill=_WHITE)
         case Style.WALLPAPER:
             _paint_wallpaper(draw)
@@ -154,12 +154,23 @@ def _paint_video(draw: ImageDraw.ImageDraw, view: View) -> None:
         fill = (int(red * shade), int(green * shade), int(blue * shade))
         draw.rectangle((box.left, top, box.right, top + round(height)), fill=fill)
     sun = box.left - 160 + round(view.share * (box.right - box.left + 160))
-    high = 230 + round(120 * abs(2 * view.share - 1))
+    high = _down(draw, 230) + round(_down(draw, 120) * abs(2 * view.share - 1))
     draw.ellipse((sun, high, sun + 160, high + 160), fill=_lighter((red, green, blue)))
-    draw.polygon([(0, 860), (210, 520), (430, 860)], fill=_DARK)
-    draw.polygon([(250, 860), (500, 600), (720, 860)], fill=(30, 32, 42))
-    draw.rectangle((0, 860, WIDTH, box.bottom), fill=_DARK)
-    _paint_play(draw, Bounds(box.left, 440, box.right, 720), 64)
+    _paint_hill(draw, [(0, 860), (210, 520), (430, 860)], _DARK)
+    _paint_hill(draw, [(250, 860), (500, 600), (720, 860)], (30, 32, 42))
+    draw.rectangle((0, _down(draw, 860), draw.im.size[0], box.bottom), fill=_DARK)
+    _paint_play(draw, Bounds(box.left, _down(draw, 440), box.right, _down(draw, 720)), 64)
+
+
+def _paint_hill(draw: ImageDraw.ImageDraw, corners: list[tuple[int, int]], colour: _Colour) -> None:
+    across = draw.im.size[0] / WIDTH
+    draw.polygon([(round(x * across), _down(draw, y)) for x, y in corners], fill=colour)
+
+
+def _down(draw: ImageDraw.ImageDraw, y: int) -> int:
+    """Return where a height of an upright screen is on this one, which may lie."""
+    height: int = draw.im.size[1]
+    return y * height // HEIGHT
 
 
 def _paint_play(draw: ImageDraw.ImageDraw, box: Bounds, size: int) -> None:
@@ -178,11 +189,13 @@ def _paint_progress(draw: ImageDraw.ImageDraw, view: View) -> None:
 
 
 def _paint_wallpaper(draw: ImageDraw.ImageDraw) -> None:
+    width, height = draw.im.size
     for band in range(32):
-        top = band * HEIGHT // 32
+        top = band * height // 32
         colour = (24 + band * 2, 44 + band * 2, 96 + band * 3)
-        draw.rectangle((0, top, WIDTH, top + HEIGHT // 32), fill=colour)
-    draw.polygon([(0, 1280), (0, 980), (300, 840), (720, 1060), (720, 1280)], fill=(20, 30, 66))
+        draw.rectangle((0, top, width, top + height // 32), fill=colour)
+    hill = [(0, 1280), (0, 980), (300, 840), (720, 1060), (720, 1280)]
+    _paint_hill(draw, hill, (20, 30, 66))
 
 
 def _paint_icon(draw: ImageDraw.ImageDraw, view: View) -> None:

@@ -11,6 +11,8 @@ from phonefarm_simulator.farm import SimulatedPhone
 from phonefarm_simulator.ledger import Entry, Kind
 from phonefarm_simulator.screen_encoder import fitting
 from phonefarm_simulator.screen_server_options import OptionsError, read_options
+from phonefarm_simulator.screenshot import picture_of
+from phonefarm_simulator.short_video_app import Screen
 from PIL import Image, ImageChops, ImageStat
 from support.adb import AdbServer
 from support.live_farm import eventually
@@ -442,3 +444,21 @@ def test_options_are_read_as_the_server_reads_them() -> None:
     for wrong in (["3.3.4", "scid=80000000"], ["3.3.4", "control"], ["3.3.4", "max_fps=-1"], []):
         with pytest.raises(OptionsError):
             read_options(wrong)
+
+
+def test_every_screen_can_be_drawn_turned(phone: SimulatedPhone) -> None:
+    """As large as the display is then, also the feed, whose video fills it."""
+    one = phone.phone
+    one.display.turn(1)
+    one.display.wake()
+    drawn = {"lock screen": picture_of(one.screen())}
+    one.display.dismiss_keyguard()
+    drawn["home"] = picture_of(one.screen())
+    one.open_app(APP)
+    for screen in set(Screen) - {Screen.PLAYER}:  # nothing was searched for
+        one.app.screen = screen
+        drawn[screen] = picture_of(one.screen())
+
+    assert {picture.size for picture in drawn.values()} == {(1280, 720)}
+    feed = drawn[Screen.FEED]
+    assert feed.getpixel((1279, 300)) != feed.getpixel((1279, 560))
