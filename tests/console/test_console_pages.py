@@ -143,7 +143,7 @@ async def test_filters_are_in_the_address(console: Console, worked: dict[str, st
         await expect(page.locator("tbody tr")).to_have_count(1)
         await page.get_by_label("State").select_option("maintenance")
         await page.get_by_label("Serial number, model, account, host").fill("sim-0001")
-        await expect(page.locator("main")).to_contain_text("No phone fits these filters.")
+        await expect(page.locator("main")).to_contain_text("No phone matches these filters.")
         await page.get_by_role("link", name="Clear filters").click()
         await expect(page.locator("tbody tr")).to_have_count(5)
 

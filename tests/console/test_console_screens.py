@@ -4,12 +4,15 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 from support.console import Console, settled
 from support.live_farm import LivePhone, eventually
+from support.raw_viewer import raw_viewer
 from support.screen_server import real_jar
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -17,7 +20,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 WATCHED, DRIVEN = 0, 1
 WIDTH, HEIGHT = 720, 1280
 ICON, SEARCH_TAB = (360, 580), (360, 1220)
-INPUT = {"tapped", "swiped", "typed", "keys_pressed", "scrolled"}
+INPUT = {"tapped", "swiped", "typed", "keys_pressed", "scrolled", "pinched"}
+FULL_BYTES = 250_000
+"""More than the gateway keeps for a viewer that does not read, on the way and in its queue."""
 SCREEN = "document.querySelector('pf-screen')"
 
 
@@ -199,10 +204,122 @@ async def test_text_is_typed_and_pasted_where_the_cursor_is(
     await eventually(whole, what="the text in the app's field")
 
 
+async def test_the_phone_takes_the_wheel_a_pinch_and_a_turn_and_gives_its_clipboard(
+    console: Console, driven: tuple[Page, LivePhone]
+) -> None:
+    """By wheel, by two fingers on a touch screen, and by buttons; a turned screen takes taps."""
+    page, phone = driven
+    await opened_app(console, page, phone)
+    since = await marked(console, phone)
+
+    async def next_of(kind: str) -> dict[str, Any]:
+        entry = await console.it.phones.wait_for(phone.serialno, kind, since=since, timeout=60)
+        return dict(entry["detail"])
+
+    await page.mouse.move(*await spot(page, (300, 600)))
+    await page.mouse.wheel(0, 300)
+    scrolled = await next_of("scrolled")
+    assert abs(scrolled["x"] - 300) <= 2
+    assert scrolled["down"] < 0  # towards what comes next
+
+    await pinch(page, [((300, 500), (200, 300)), ((400, 700), (500, 900))])
+    fingers = (await next_of("pinched"))["fingers"]
+    assert len(fingers) == 2
+    for (start, end), (x, y) in zip(sorted(fingers), [(200, 300), (500, 900)], strict=True):
+        assert start != end
+        assert (abs(end[0] - x), abs(end[1] - y)) <= (2, 2)
+
+    await page.get_by_label("Text", exact=True).fill("für 東京")
+    await page.get_by_role("button", name="Type it").click()
+    await expect(page.locator("pf-screen .note")).to_have_text("The phone has the text.")
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.get_by_role("button", name="Copy from phone").click()
+    await expect(page.locator("pf-screen .note")).to_have_text("Copied from the phone.")
+    assert await page.evaluate("navigator.clipboard.readText()") == "für 東京"
+
+    region = page.get_by_role("region", name="Screen")
+    await page.get_by_role("button", name="Rotate").click()
+    await expect(region).to_contain_text("live, 1280 x 720")
+    await expect(page.locator("pf-screen canvas").first).to_have_attribute("width", "1280")
+    box = await page.locator("pf-screen canvas").first.bounding_box()
+    assert box is not None
+    since = await marked(console, phone)
+    await page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.25)
+    tapped = await next_of("tapped")
+    assert (abs(tapped["x"] - 960), abs(tapped["y"] - 180)) <= (2, 2)
+    await page.get_by_role("button", name="Rotate").click()
+    await shown(page)
+
+
+async def pinch(page: Page, fingers: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> None:
+    """Draw several fingers at once on a touch screen, each from a place to a place."""
+    places = [[await spot(page, place) for place in way] for way in fingers]
+    devtools = await page.context.new_cdp_session(page)
+    for kind, step in (("touchStart", 0), ("touchMove", 1), ("touchEnd", 1)):
+        touching = [
+            {"x": way[step][0], "y": way[step][1], "id": finger}
+            for finger, way in enumerate(places)
+        ]
+        points = [] if kind == "touchEnd" else touching
+        await devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    await devtools.detach()
+
+
+async def received(page: Page, wanted: int) -> bool:
+    """Tell whether the page has received so many bytes of video."""
+    return bool(await page.evaluate("bytes") > wanted)
+
+
+async def test_a_viewer_that_does_not_read_harms_nobody(
+    console: Console, driven: tuple[Page, LivePhone]
+) -> None:
+    """Others see and drive the phone; it misses pictures, and goes on with a key frame."""
+    page, phone = driven
+    await opened_app(console, page, phone)
+    await page.evaluate(
+        f"""() => {{
+          const {{ painter }} = {SCREEN};
+          const put = painter.put.bind(painter);
+          window.times = [];
+          window.bytes = 0;
+          painter.put = (data, isKey, at) => {{
+            times.push(at);
+            bytes += data.length;
+            return put(data, isKey, at);
+          }};
+        }}"""
+    )
+    _, ticket = await console.it.call("POST", f"/phones/{phone.phone_id}/screen/tickets")
+    async with raw_viewer(
+        console.it.farm.rest, phone.phone_id, ticket["ticket"], small=True
+    ) as slow:
+        read = [await slow.picture()]
+        bytes_before = await page.evaluate("bytes")
+
+        # One picture for many of the page's, so that the gateway does not take it for dead.
+        for step in range(1, 11):
+            wanted = bytes_before + step * FULL_BYTES // 10
+            await eventually(partial(received, page, wanted), what="pictures for the page")
+            read.append(await slow.picture())
+        since = await marked(console, phone)
+        await tap(page, SEARCH_TAB)
+        await console.it.phones.wait_for(phone.serialno, "tapped", since=since, timeout=60)
+
+        newest = await page.evaluate("times.at(-1)")
+        while read[-1].microseconds < newest:
+            read.append(await slow.picture())
+
+    seen = {picture.microseconds for picture in read}
+    times: list[int] = await page.evaluate("times")
+    missed = next(at for at in times if at > read[0].microseconds and at not in seen)
+    after = next(picture for picture in read if picture.microseconds > missed)
+    assert after.key
+
+
 async def test_after_the_hold_nothing_arrives(
     console: Console, driven: tuple[Page, LivePhone]
 ) -> None:
-    """The page lets go by itself, and a message that it sends nevertheless is refused."""
+    """The page lets go by itself; of 10,000 messages that it sends nevertheless none passes."""
     page, phone = driven
     await opened_app(console, page, phone)
     await give_back(console, phone)
@@ -210,9 +327,23 @@ async def test_after_the_hold_nothing_arrives(
     since = await marked(console, phone)
 
     await tap(page, SEARCH_TAB)
+    # What is sent after the key presses is answered after them: by a key frame.
     await page.evaluate(
-        f"{SCREEN}.socket.send(new Uint8Array([0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0]))"
+        f"""async () => {{
+          const {{ socket, painter }} = {SCREEN};
+          const press = new Uint8Array([0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0]);
+          for (let sent = 0; sent < 10_000; sent += 1) socket.send(press);
+          const put = painter.put.bind(painter);
+          window.answered = new Promise((resolve) => {{
+            painter.put = (data, isKey, at) => {{
+              if (isKey) resolve(true);
+              return put(data, isKey, at);
+            }};
+          }});
+          socket.wantKeyFrame();
+        }}"""
     )
+    assert await page.evaluate("answered")
 
     await expect(page.locator("pf-screen .note")).to_contain_text(re.compile("hold", re.IGNORECASE))
     assert await inputs(console, phone, since) == []

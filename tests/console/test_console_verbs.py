@@ -65,9 +65,7 @@ async def test_a_phone_is_taken_out_and_put_back(console: Console) -> None:
 
         await phone_is(console, PHONE, {"intent": "maintenance"})
         await expect(page.get_by_role("heading", level=1)).to_contain_text("maintenance")
-        await expect(page.get_by_role("region", name="What was done to it")).to_contain_text(
-            "a new battery"
-        )
+        await expect(page.get_by_role("region", name="History")).to_contain_text("a new battery")
         await do(page, "Admit", "Admit it", "")
         await phone_is(console, PHONE, {"intent": "in_service"})
 
@@ -77,7 +75,7 @@ async def test_a_phone_is_held_and_given_back(console: Console) -> None:
     path = f"/console/phones/{console.it.farm.phones[PHONE].phone_id}"
     async with console.logged_in(path) as page:
         await do(page, "Hold", "Hold it")
-        why = page.get_by_role("region", name="What keeps work from it")
+        why = page.get_by_role("region", name="Why it gets no work")
         await expect(why).to_contain_text("Held until")
         await expect(why).to_contain_text("127.0.0.1:")
         await expect(page.get_by_role("heading", level=1)).to_contain_text("held")
@@ -199,7 +197,7 @@ async def test_a_viewer_sees_what_they_may_not_do(console: Console) -> None:
     async with console.logged_in("/console/settings") as page:
         await page.get_by_role("button", name="New key").click()
         await page.get_by_role("dialog").get_by_label("Name").fill("viewer")
-        await answer(page, "Make it", "")
+        await answer(page, "Create it", "")
         secret = await page.locator("main .secret").first.inner_text()
         assert secret.startswith("pf_")
 
@@ -245,7 +243,7 @@ async def test_a_group_is_made_and_cleaned_up_as_told(console: Console) -> None:
         await page.get_by_role("button", name="New group").click()
         await page.get_by_role("dialog").get_by_label("Name").fill("rack-9")
         await page.get_by_role("dialog").get_by_label("Members").fill(phone)
-        await answer(page, "Make it")
+        await answer(page, "Create it")
         await page.get_by_role("button", name="Clean-up: rack-9").click()
         await page.get_by_role("dialog").get_by_label("stop apps").check()
         await answer(page, "Set it", "")
@@ -290,7 +288,7 @@ async def test_an_invitation_that_is_refused_says_why(console: Console) -> None:
         await page.get_by_role("button", name="Invite").click()
         dialog = page.get_by_role("dialog")
         await dialog.get_by_role("textbox", name="Reason").fill("a new rack")
-        await dialog.get_by_role("button", name="Make it").click()
+        await dialog.get_by_role("button", name="Create it").click()
 
         await expect(dialog.get_by_role("alert")).to_contain_text("--tls-listen")
 
