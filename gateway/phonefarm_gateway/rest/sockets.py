@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from enum import IntEnum
 from http import HTTPStatus
+from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -28,6 +29,12 @@ FIRST_SECONDS: Final = 10.0
 HEARTBEAT_SECONDS: Final = 15.0
 MOST_BYTES: Final = 300 * 1024
 """Of one message: a clipboard has up to 262,130 bytes of text."""
+UNSENT_BYTES: Final = 16 * 1024
+"""Of one socket that a slow caller leaves in this program, and as many in the kernel.
+
+What waits there is old when it arrives, and nothing can drop it any more. Without a bound it is
+256 KiB in aiohttp and up to 4 MB in Linux: a minute of video.
+"""
 _LONGEST_REASON: Final = 120
 """A close frame has room for 123 bytes."""
 
@@ -115,7 +122,7 @@ async def serve_socket(
     """
     key = _cookie_key(request)
     response = web.WebSocketResponse(
-        heartbeat=HEARTBEAT_SECONDS, max_msg_size=MOST_BYTES, compress=False
+        heartbeat=HEARTBEAT_SECONDS, max_msg_size=MOST_BYTES, compress=False, writer_limit=0
     )
     if not response.can_prepare(request).ok:
         raise Problem(
@@ -125,6 +132,7 @@ async def serve_socket(
             headers={hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "upgrade"},
         )
     await response.prepare(request)
+    _keep_little(request)
     streams = request.app[STREAMS]
     socket = Socket(response, streams.limits.patience)
     code, reason = CloseCode.DONE, ""
@@ -196,6 +204,15 @@ async def _first(socket: Socket, shape: type[_Model]) -> _Model:
     if message is None:
         raise ConnectionError("the caller has closed")
     return understood(shape, message)
+
+
+def _keep_little(request: web.Request) -> None:
+    """Let sending wait for a slow caller, instead of buffers that fill."""
+    transport = request.transport
+    if transport is None:
+        return  # the caller is gone already: the first message says so
+    transport.set_write_buffer_limits(high=UNSENT_BYTES)
+    transport.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 async def _stopped(stopping: asyncio.Event) -> None:
