@@ -92,7 +92,8 @@ class ScreenVideo:
                 repeats = 0 if changed else repeats + 1
                 shown, sent = screen, now
                 self._first_sent = now if self._first_sent is None else self._first_sent
-            due = max(due + interval, clock.time())
+            # A late picture delays those after it only when it is more than one interval late.
+            due = max(due + interval, clock.time() - interval)
             await self._wait_until(due)
 
     async def _wait_until(self, due: float) -> None:
