@@ -156,9 +156,9 @@ async def test_the_keyboard_reaches_every_page(console: Console, worked: dict[st
             await page.keyboard.press(letter)
             await expect(page.get_by_role("heading", level=1)).to_have_text(name)
         await page.keyboard.press("?")
-        await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+        await expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
         await page.keyboard.press("Escape")
-        await expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+        await expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_hidden()
         await page.keyboard.press("/")
         await page.keyboard.type("g")
         await page.keyboard.type("p")
@@ -189,7 +189,7 @@ async def test_a_lost_connection_is_a_banner_and_what_is_shown_stays(
 ) -> None:
     """It goes by itself when the gateway answers again."""
     async with console.logged_in("/console/phones") as page:
-        banner = page.get_by_role("alert").filter(has_text="does not answer")
+        banner = page.get_by_role("alert").filter(has_text="has not answered")
 
         await page.context.set_offline(True)
         await expect(banner).to_be_visible()

@@ -208,7 +208,7 @@ async def test_a_viewer_sees_what_they_may_not_do(console: Console) -> None:
             await viewer.keyboard.press("h")
             await expect(viewer.get_by_role("dialog")).to_have_count(0)
             await viewer.goto("/console/audit")
-            await expect(viewer.locator("main")).to_contain_text("lacks the scope operate")
+            await expect(viewer.locator("main")).to_contain_text("does not have the scope operate")
 
             await page.get_by_role("button", name="Revoke: viewer").click()
             await answer(page, "Revoke it", "")
