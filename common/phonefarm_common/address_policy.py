@@ -13,6 +13,7 @@ from ipaddress import (
     ip_network,
 )
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 from yarl import URL
 
@@ -115,6 +116,12 @@ def network(text: str) -> Network:
     return ip_network(text)
 
 
+def _is_name(host: str) -> bool:
+    """Tell whether *host*, in ASCII, may be looked up in the DNS (RFC 1035, 2.3.4)."""
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= 253 and all(0 < len(label) <= 63 for label in labels)
+
+
 def check_url(
     text: str,
     policy: AddressPolicy,
@@ -136,12 +143,20 @@ def check_url(
         raise _refused(Reason.INVALID_REQUEST, field, "must begin with http:// or https://")
     if not host or any(char.isspace() or not char.isprintable() for char in text):
         raise _refused(Reason.INVALID_REQUEST, field, "is not a URL with a host")
+    place = urlsplit(text).netloc.rpartition("@")[2].rpartition("]")[2]
+    if not place.partition(":")[2].isascii():
+        raise _refused(Reason.INVALID_REQUEST, field, "must have its port in the digits 0 to 9")
     if port == 0:
         raise _refused(Reason.INVALID_REQUEST, field, "must not name port 0")
     try:
         address = ip_literal(host)
     except DisguisedAddressError as error:
         raise _refused(refusal, field, str(error)) from None
+    if address is None and not _is_name(host):
+        message = (
+            "has a host that is no DNS name: up to 253 characters, with 1 to 63 between its dots"
+        )
+        raise _refused(Reason.INVALID_REQUEST, field, message)
     if address is not None and not policy.permits(address):
         message = (
             f"{address} is not a public address; use a public address, or ask the "

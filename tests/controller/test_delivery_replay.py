@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 import pytest
 from controller.test_delivery_leases import DELIVERED, FAILED, GONE, cancel, told
-from phonefarm.v1 import callback_pb2, inspect_pb2, inspect_pb2_grpc
+from phonefarm.v1 import callback_pb2, inspect_pb2, inspect_pb2_grpc, process_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_common.wire_enums import DeliveryOutcome
@@ -264,6 +264,23 @@ async def test_the_log_and_the_replay_over_the_wire(farm: Farm) -> None:
     assert nothing.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
     assert nonsense.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_the_password_in_a_callbacks_url_is_for_its_receiver_alone(farm: Farm) -> None:
+    """A gateway gets it to send; the record and the log of deliveries show that there is one."""
+    stub: Any = inspect_pb2_grpc.InspectServiceStub(farm.channel)
+    given = "https://user:p%2Fss@hook.example/a@b?c=d@e"
+    callback = process_pb2.Callback(url=given, metadata_json="{}")
+    process_id = (await farm.enqueue(request(callback=callback))).process_id
+
+    record = await farm.get(process_id)
+    asked = inspect_pb2.ListDeliveriesRequest(process_id=process_id)
+    (line,) = (await stub.ListDeliveries(asked, metadata=bearer(KEY))).deliveries
+    (lent,) = await farm.lease_deliveries()
+
+    assert lent.url == given
+    shown = {record.callback.url, line.url, lent.process.callback.url}
+    assert shown == {"https://***@hook.example/a@b?c=d@e"}
 
 
 def test_submission_is_as_these_tests_think() -> None:

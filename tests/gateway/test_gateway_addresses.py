@@ -202,3 +202,35 @@ async def test_the_resolver_lets_only_permitted_addresses_out() -> None:
     assert [(one["host"], one["port"]) for one in found] == [("8.8.8.8", 443)]
     with pytest.raises(AddressNotAllowedError):
         await resolver.resolve("private", 443)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (f"http://{'a' * 64}.example/", "no DNS name"),
+        ("http://a..example/", "no DNS name"),
+        (f"http://{'.'.join(['abcdefg'] * 32)}/", "no DNS name"),
+        ("http://a.example:\u0668\u0660/", "digits 0 to 9"),
+        ("http://8.8.8.8:\uff18/", "digits 0 to 9"),
+    ],
+)
+def test_a_url_that_can_never_be_called_is_refused(url: str, said: str) -> None:
+    """Before the farm tries it for a day."""
+    with pytest.raises(FarmError) as refused:
+        check_url(url, PUBLIC_ONLY)
+
+    assert said in refused.value.problems[0].message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://{'a' * 63}.example:8080/",
+        "http://user:\u0668@a.example./?q=\u0668:\u0660",
+        "http://_srv.b\u00fccher.example",
+        "http://[2606:4700::1111]/",
+    ],
+)
+def test_a_url_that_can_be_called_is_taken(url: str) -> None:
+    """Long labels, a dot at the end, letters of other alphabets outside the port."""
+    check_url(url, PUBLIC_ONLY)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from urllib.parse import urljoin
 
 import aiohttp
 import pytest
@@ -34,15 +35,20 @@ async def test_a_file_is_read_at_its_url(
 
         listed = await it.call("GET", f"/processes/{process_id}/evidence")
         (line,) = listed.body["evidence"]
+        # As any client resolves it, also behind a proxy that adds a prefix to the path.
+        url = urljoin(f"{it.base}/processes/{process_id}/evidence", line["url"])
         async with aiohttp.ClientSession(headers={"Authorization": "Bearer caller-key"}) as session:
-            async with session.get(it.base + line["url"]) as response:
+            async with session.get(url) as response:
                 got = await response.read()
                 headers = response.headers
-            async with session.head(it.base + line["url"]) as response:
+            async with session.head(url) as response:
                 head = response.headers
                 nothing = await response.read()
 
         assert got == data
+        assert urljoin("https://h/farm/processes/p/evidence", line["url"]) == (
+            f"https://h/farm/processes/p/evidence/{line['evidence_id']}"
+        )
         assert line["bytes"] == len(data)
         assert line["action_index"] is None
         assert line["sha256"] == hashlib.sha256(data).hexdigest()

@@ -3,6 +3,7 @@
 import re
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from gateway.support.farm import farm
@@ -22,6 +23,13 @@ NAMES = [operation["operationId"] for _, _, operation in OPERATIONS]
 def test_it_is_openapi_3_1() -> None:
     """A validator of the specification finds nothing."""
     assert not list(OpenAPIV31SpecValidator(published()).iter_errors())
+
+
+def test_its_server_is_where_the_document_is() -> None:
+    """Also behind a proxy that adds a prefix to the path (OpenAPI 3.1, "Server Object")."""
+    (server,) = published()["servers"]
+
+    assert urljoin("https://h/farm/openapi.json", server["url"]) == "https://h/farm/"
 
 
 async def test_it_is_served_to_everybody() -> None:

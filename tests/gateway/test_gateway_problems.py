@@ -466,6 +466,36 @@ async def test_a_broken_upload_is_no_failure_of_ours() -> None:
     assert max(statuses) < 500
 
 
+@pytest.mark.parametrize(
+    ("header", "status", "error"),
+    [
+        ("Transfer-Encoding: gzip, chunked", 501, "transfer_encoding_not_supported"),
+        ("Transfer-Encoding: chunked\r\nExpect: a miracle", 417, "expectation_failed"),
+        ("Transfer-Encoding: chunked\r\nExpect: 100-continue", 100, ""),
+        ("Transfer-Encoding: Chunked", 422, "invalid_request"),
+    ],
+)
+async def test_what_the_gateway_cannot_undo_or_do_is_a_problem(
+    header: str, status: int, error: str
+) -> None:
+    """Bodies in another coding are not read as if they had none."""
+    async with farm() as it, asyncio.timeout(180):
+        host, _, port = it.base.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST {ENQUEUE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        kind = f"Content-Type: application/json\r\n{header}\r\n\r\n"
+        writer.write(f"{head}{kind}2\r\n{{}}\r\n0\r\n\r\n".encode())
+        said = await reader.readuntil(b"\r\n\r\n")
+        body = b"" if status == 100 else await reader.readuntil(b"}")
+        writer.close()
+        await writer.wait_closed()
+
+    assert said.startswith(f"HTTP/1.1 {status} ".encode())
+    if status > 100:
+        assert b"application/problem+json" in said
+        assert error.encode() in body
+
+
 REFUSALS: list[tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...], int, list[str]]] = [
     (grpc.StatusCode.INVALID_ARGUMENT, "unknown_capability:x", (), 422, ["capability"]),
     (grpc.StatusCode.INVALID_ARGUMENT, "routing_not_supported:a:b", (), 422, ["target.routing"]),

@@ -157,10 +157,12 @@ WAYS: dict[str, Way] = {
     "410": Way(
         talk=says(status("410 Gone")), outcome="gone", status=410, error="HTTP 410", state="stopped"
     ),
-    "closes at once": Way(talk=says(b""), outcome="failed", error="ServerDisconnected"),
-    "resets": Way(talk=reset, outcome="failed", error="reset|Disconnected"),
+    "closes at once": Way(talk=says(b""), outcome="failed", error="closed the connection before"),
+    "resets": Way(talk=reset, outcome="failed", error="reset|closed the connection before"),
     "closes within the headers": Way(
-        talk=says(b"HTTP/1.1 200 OK\r\nContent-"), outcome="failed", error=".+"
+        talk=says(b"HTTP/1.1 200 OK\r\nContent-"),
+        outcome="failed",
+        error="closed the connection before the end of its answer",
     ),
     "closes within the body": Way(
         talk=says(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of"),

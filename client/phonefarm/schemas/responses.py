@@ -244,7 +244,7 @@ class Evidence(ResponseModel):
         Field(description="Time at which retention removed the file; this entry remains"),
     ]
     removed_why: str | None
-    url: Annotated[str, Field(description="A URL that is relative to this server")]
+    url: Annotated[str, Field(description="A URL that is relative to the URL of this answer")]
 
 
 class RunEvidence(ResponseModel):

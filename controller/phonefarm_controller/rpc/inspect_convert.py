@@ -15,7 +15,7 @@ from phonefarm_controller.model.transitions import Transition
 from phonefarm_controller.processes.item_details import ActionDetails, AttemptDetails, ItemDetails
 from phonefarm_controller.processes.watch import ProcessEvent
 from phonefarm_controller.rpc.process_convert import process_to_wire
-from phonefarm_controller.rpc.wire import moment_to_wire
+from phonefarm_controller.rpc.wire import moment_to_wire, shown_url
 from phonefarm_controller.scheduler.explanation import Explanation, ItemExplanation, ReasonCount
 from phonefarm_controller.store.deliveries import FailingReceiver
 
@@ -207,7 +207,7 @@ def _app(app: AppVerification) -> pb.AppVerification:
 def receiver_to_wire(failing: FailingReceiver) -> pb.FailingReceiver:
     """Return a receiver that does not take its callbacks."""
     return pb.FailingReceiver(
-        receiver=failing.receiver or failing.url,
+        receiver=failing.receiver or shown_url(failing.url),
         waiting=failing.count,
         since=moment_to_wire(failing.since),
         process_id=failing.process_id,
@@ -222,7 +222,7 @@ def delivery_to_wire(logged: LoggedDelivery) -> pb.DeliveryLine:
         delivery_id=delivery.delivery_id,
         sequence=delivery.sequence,
         milestone=delivery.milestone,
-        url=delivery.url,
+        url=shown_url(delivery.url),
         status=delivery.state,
         attempts=delivery.attempts,
         emitted_at=moment_to_wire(delivery.emitted_at),

@@ -21,6 +21,7 @@ from phonefarm_controller.rpc.wire import (
     LONGEST_TEXT,
     moment_of,
     object_of,
+    shown_url,
     timestamp,
 )
 
@@ -183,7 +184,9 @@ def process_to_wire(record: Mapping[str, Any]) -> pb.Process:
         requested_by=pb.RequestedBy(
             system=asked["system"], user=asked["user"], metadata_json=asked["metadata_json"]
         ),
-        callback=pb.Callback(url=callback["url"], metadata_json=callback["metadata_json"])
+        callback=pb.Callback(
+            url=shown_url(callback["url"]), metadata_json=callback["metadata_json"]
+        )
         if callback
         else None,
         result_json=record["result_json"],

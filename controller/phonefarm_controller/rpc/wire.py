@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
@@ -100,3 +101,11 @@ def _is_deep(value: Any) -> bool:
         if not wave:
             return False
     return True
+
+
+def shown_url(url: str) -> str:
+    """Return *url* without the user and the password that callers may put before its host."""
+    scheme, slashes, rest = url.partition("://")
+    place = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    _, at, host = place.rpartition("@")
+    return f"{scheme}{slashes}***@{host}{rest[len(place) :]}" if at else url

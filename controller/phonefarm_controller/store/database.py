@@ -24,6 +24,8 @@ from phonefarm_controller.store.pending_transitions import PendingTransition, in
 
 READERS = 4
 CLOSE_SECONDS = 5.0
+WAL_BYTES = 16 * 1024 * 1024
+"""SQLite cuts its write-ahead log to this size when the read that let it grow has ended."""
 # Of PostgreSQL, for each controller.
 APPLICATION = "phonefarm-controller"
 CONNECTIONS = 8
@@ -340,6 +342,7 @@ def _sqlite_engine(path: Path, *, begin: str, connections: int) -> AsyncEngine:
             "synchronous = FULL",
             "foreign_keys = ON",
             "cache_size = -65536",
+            f"journal_size_limit = {WAL_BYTES}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()

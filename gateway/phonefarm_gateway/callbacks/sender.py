@@ -139,6 +139,8 @@ class Sender:
             return _failed(f"cannot connect: {why}")
         except aiohttp.ClientResponseError as error:
             return _failed(f"the answer is not HTTP: {error.message}")
+        except aiohttp.ServerDisconnectedError:
+            return _failed("the receiver closed the connection before the end of its answer")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _failed(f"{type(error).__name__}: {error}")
 

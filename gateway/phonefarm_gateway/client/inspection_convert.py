@@ -181,7 +181,7 @@ def evidence(process_id: str, message: pb.EvidenceLine) -> responses.Evidence:
         received_at=moment(message.received_at),
         removed_at=moment(message.removed_at),
         removed_why=message.removed_why or None,
-        url=f"/processes/{process_id}/evidence/{message.evidence_id}",
+        url=f"evidence/{message.evidence_id}",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 from phonefarm.schemas.fields import RequestModel
 from phonefarm.schemas.queries import Query
 from phonefarm_common.ids import is_name, is_uuid
@@ -37,6 +37,19 @@ _UNKNOWN: Final = {
     "evidence_id": Reason.UNKNOWN_EVIDENCE,
 }
 """The reason when an id in the path is no UUID."""
+
+
+async def answer_expectation(request: web.Request) -> web.StreamResponse | None:
+    """Have the body sent for `Expect: 100-continue`; 417 for any other (RFC 9110, 10.1.1)."""
+    if request.version != HttpVersion11:
+        return None
+    if request.headers[hdrs.EXPECT].lower() != "100-continue":
+        detail = "The gateway knows the expectation 100-continue only: leave the header Expect out."
+        problem = Problem(HTTPStatus.EXPECTATION_FAILED, "expectation_failed", detail)
+        return problem.response()
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # of the answer, which has not begun
+    return None
 
 
 def handler_for(

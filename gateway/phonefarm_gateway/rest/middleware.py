@@ -25,6 +25,7 @@ async def problem_documents(request: web.Request, handler: Handler) -> web.Strea
     began = time.monotonic()
     problem = None
     try:
+        _check_coding(request)
         response = await handler(request)
     except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the caller gets an answer
         problem = _problem(request, error)
@@ -49,6 +50,14 @@ async def problem_documents(request: web.Request, handler: Handler) -> web.Strea
         milliseconds=round(seconds * 1000, 1),
     )
     return response
+
+
+def _check_coding(request: web.Request) -> None:
+    """Raise Problem 501 for a transfer coding that nobody undoes (RFC 9112, 6.1)."""
+    codings = ", ".join(request.headers.getall(hdrs.TRANSFER_ENCODING, ()))
+    if codings and codings.strip().lower() != "chunked":
+        detail = "The gateway reads bodies with Transfer-Encoding chunked, or with Content-Length."
+        raise Problem(HTTPStatus.NOT_IMPLEMENTED, "transfer_encoding_not_supported", detail)
 
 
 def _problem(request: web.Request, error: Exception) -> Problem:

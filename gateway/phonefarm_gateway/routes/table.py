@@ -5,7 +5,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from phonefarm_gateway.rest.endpoint import Endpoint
-from phonefarm_gateway.rest.handler import handler_for
+from phonefarm_gateway.rest.handler import answer_expectation, handler_for
 from phonefarm_gateway.routes import (
     accounts,
     backup,
@@ -44,6 +44,8 @@ def add_routes(router: web.UrlDispatcher) -> None:
     for endpoint in ENDPOINTS:
         handler = handler_for(endpoint)
         if endpoint.method == "GET":
-            router.add_get(endpoint.path, handler)
+            router.add_get(endpoint.path, handler, expect_handler=answer_expectation)
         else:
-            router.add_route(endpoint.method, endpoint.path, handler)
+            router.add_route(
+                endpoint.method, endpoint.path, handler, expect_handler=answer_expectation
+            )

@@ -19,6 +19,8 @@ const MOST_ITEMS = 20;
 const ENDED_SECONDS = 30;
 const OPEN_SECONDS = 3;
 const UNKNOWN = 404;
+/** @param {ProcessRecord} record @param {Evidence} file */
+const fileUrl = (record, file) => `/processes/${record.process_id}/${file.url}`;
 const BYTES = new Intl.NumberFormat(undefined, { notation: 'compact', style: 'unit', unit: 'byte', unitDisplay: 'narrow' });
 
 class ProcessPage extends Page {
@@ -148,7 +150,8 @@ class ProcessPage extends Page {
   #picture(file, whole) {
     const action = whole.items.find((one) => one.queue_item_id === file.queue_item_id)?.actions.find((one) => one.index === file.action_index);
     const about = [action ? spoken(action.kind) : file.name, words.process.attempt(file.attempt)].join(', ');
-    return html`<figure><a href=${file.url} target="_blank" rel="noopener"><img src=${file.url} alt=${about} loading="lazy" /></a><figcaption>${about}</figcaption></figure>`;
+    const url = fileUrl(whole.record, file);
+    return html`<figure><a href=${url} target="_blank" rel="noopener"><img src=${url} alt=${about} loading="lazy" /></a><figcaption>${about}</figcaption></figure>`;
   }
 
   /** @param {ProcessRecord} record */
@@ -205,13 +208,13 @@ class ProcessPage extends Page {
   }
 
   /** @param {Whole} whole */
-  #files({ evidence }) {
+  #files({ evidence, record }) {
     const isComing = evidence.runs.some((one) => !one.complete);
     return html`<section aria-labelledby="files"><h2 id="files">${words.process.evidence}</h2>
       ${
         evidence.evidence.length
           ? html`<ul class="plain files">${evidence.evidence.map(
-              (one) => html`<li>${one.removed_at ? html`<s>${one.name}</s>` : html`<a href=${one.url} target="_blank" rel="noopener">${one.name}</a>`}
+              (one) => html`<li>${one.removed_at ? html`<s>${one.name}</s>` : html`<a href=${fileUrl(record, one)} target="_blank" rel="noopener">${one.name}</a>`}
                 <span class="sub">${one.removed_at ? html`${words.process.removed} ${when(one.removed_at)}` : BYTES.format(one.bytes)}${one.attempt > 1 ? html`, ${words.process.attempt(one.attempt)}` : nothing}</span></li>`,
             )}</ul>`
           : html`<p>${words.process.noEvidence}</p>`
