@@ -7,12 +7,13 @@ import re
 from collections.abc import AsyncIterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.run import RunRef
+from phonefarm_agent.rpc.evidence_uploader import UPLOADS, EvidenceUploader
 from phonefarm_agent.runs.bounded_log import BoundedLog
 from phonefarm_agent.runs.control_socket import EvidenceFrame
 from phonefarm_agent.runs.evidence_spool import EvidenceSpool
@@ -230,3 +231,74 @@ def test_a_bounded_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
     short.write(b"all of it\n")
     assert short.read().data == b"all of it\n"
     assert short.read().left_out == 0
+
+
+class _Crowded:
+    """A controller that answers an upload only when as many as may be are under way."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.most = 0
+        self._under_way = 0
+        self._is_full = asyncio.Event()
+
+    async def UploadEvidence(  # noqa: N802 - gRPC's name
+        self, chunks: AsyncIterator[pb.EvidenceChunk], **_options: Any
+    ) -> pb.EvidenceReceipt:
+        """Return the receipt."""
+        heads = [chunk.head.name async for chunk in chunks if chunk.HasField("head")]
+        self.names += heads
+        self._under_way += 1
+        self.most = max(self.most, self._under_way)
+        if self._under_way == UPLOADS:
+            self._is_full.set()
+        await self._is_full.wait()
+        self._under_way -= 1
+        return pb.EvidenceReceipt(evidence_id="e")
+
+
+class _Shelf:
+    """Files that wait, oldest first."""
+
+    def __init__(self, files: list[EvidenceFile]) -> None:
+        self.files = files
+        self.is_empty = asyncio.Event()
+
+    def evidence(self) -> tuple[EvidenceFile, ...]:
+        """Return what waits."""
+        return tuple(self.files)
+
+    def evidence_received(self, file: EvidenceFile, *, missing: str = "") -> None:
+        """Forget the file, which was there."""
+        assert not missing
+        self.files.remove(file)
+        if not self.files:
+            self.is_empty.set()
+
+
+async def test_several_files_are_uploaded_at_once(tmp_path: Path) -> None:
+    """The oldest first, each once: one at a time could not keep up with many short runs."""
+    names = [f"{number}.log" for number in range(3 * UPLOADS)]
+    files = []
+    for name in names:
+        path = tmp_path / name
+        path.write_bytes(b"x")
+        files.append(EvidenceFile(ref=REF, name=name, kind="log", path=path, size=1, sha256=name))
+    controller, shelf = _Crowded(), _Shelf(files)
+    uploader = EvidenceUploader(
+        stub=cast("Any", controller),
+        metadata=(),
+        host=cast("Any", shelf),
+        changed=asyncio.Event(),
+        scale=1,
+    )
+
+    running = asyncio.create_task(uploader.run())
+    async with asyncio.timeout(180):
+        await shelf.is_empty.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert controller.most == UPLOADS
+    assert sorted(controller.names) == sorted(names)
+    assert set(controller.names[:UPLOADS]) == set(names[:UPLOADS])

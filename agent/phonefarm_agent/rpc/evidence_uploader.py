@@ -1,9 +1,10 @@
-"""Uploads evidence to the controller, one file at a time, until each has a receipt."""
+"""Uploads evidence to the controller, a few files at a time, until each has a receipt."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import grpc
@@ -20,6 +21,8 @@ log = structlog.get_logger()
 
 CHUNK_BYTES = 128 * 1024
 UPLOAD_SECONDS = 120.0
+UPLOADS = 4
+"""So many files at once: most are small, and each waits for a commit of the controller."""
 # The controller has looked at the file and will never take it.
 _HOPELESS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE})
 
@@ -54,35 +57,62 @@ class EvidenceUploader:
         self._changed = changed
         self._scale = scale
         self._failures: dict[EvidenceFile, _Failure] = {}
+        self._under_way: set[Path] = set()
 
     async def run(self) -> None:
         """Upload files until cancelled."""
         loop = asyncio.get_running_loop()
-        while True:
-            self._changed.clear()
-            waiting = self._host.evidence()
-            failures = self._failures = {
-                file: failure for file, failure in self._failures.items() if file in waiting
-            }
-            due = {file: failures[file].again_at if file in failures else 0.0 for file in waiting}
-            file = min(waiting, key=due.__getitem__, default=None)
-            if file is None or due[file] > loop.time():
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._changed.clear()
+                file, due = self._next()
+                if file is not None and due <= loop.time() and len(self._under_way) < UPLOADS:
+                    self._under_way.add(file.path)
+                    group.create_task(self._upload_one(file), name="evidence-upload")
+                    continue
+                is_full = file is None or len(self._under_way) >= UPLOADS
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(None if file is None else due[file]):
+                    async with asyncio.timeout_at(None if is_full else due):
                         await self._changed.wait()
-                continue
-            try:
-                uploaded = await self._try_upload(file)
-            except _HopelessError as error:
-                log.warning("evidence.lost", name=file.name, error=str(error))
-                self._host.evidence_received(file, missing=str(error))
-                continue
-            if uploaded:
+
+    def _next(self) -> tuple[EvidenceFile | None, float]:
+        """Return the file to upload next and when: the oldest that has not failed, if there is one.
+
+        Thousands may wait, so that only those that failed are compared.
+        """
+        waiting = self._host.evidence()
+        failures = self._failures
+        for file in waiting:
+            if file not in failures and file.path not in self._under_way:
+                return file, 0.0
+        left = set(waiting)
+        self._failures = {file: failure for file, failure in failures.items() if file in left}
+        again = {
+            file: failure.again_at
+            for file, failure in self._failures.items()
+            if file.path not in self._under_way
+        }
+        soonest = min(again, key=again.__getitem__, default=None)
+        return soonest, 0.0 if soonest is None else again[soonest]
+
+    async def _upload_one(self, file: EvidenceFile) -> None:
+        try:
+            if await self._try_upload(file):
+                self._failures.pop(file, None)
                 self._host.evidence_received(file)
-                continue
-            times = failures[file].times + 1 if file in failures else 1
-            pause = backoff(times, first=0.5 * self._scale, most=60 * self._scale)
-            failures[file] = _Failure(times=times, again_at=loop.time() + pause)
+            else:
+                failed = self._failures.get(file)
+                times = failed.times + 1 if failed else 1
+                pause = backoff(times, first=0.5 * self._scale, most=60 * self._scale)
+                again_at = asyncio.get_running_loop().time() + pause
+                self._failures[file] = _Failure(times=times, again_at=again_at)
+        except _HopelessError as error:
+            log.warning("evidence.lost", name=file.name, error=str(error))
+            self._failures.pop(file, None)
+            self._host.evidence_received(file, missing=str(error))
+        finally:
+            self._under_way.discard(file.path)
+            self._changed.set()
 
     async def _try_upload(self, file: EvidenceFile) -> bool:
         """Upload *file*; true once the controller has it, _HopelessError if it never can."""
