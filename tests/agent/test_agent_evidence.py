@@ -257,7 +257,7 @@ class _Crowded:
         return pb.EvidenceReceipt(evidence_id="e")
 
 
-class _Shelf:
+class _Waiting:
     """Files that wait, oldest first."""
 
     def __init__(self, files: list[EvidenceFile]) -> None:
@@ -284,18 +284,18 @@ async def test_several_files_are_uploaded_at_once(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(b"x")
         files.append(EvidenceFile(ref=REF, name=name, kind="log", path=path, size=1, sha256=name))
-    controller, shelf = _Crowded(), _Shelf(files)
+    controller, kept = _Crowded(), _Waiting(files)
     uploader = EvidenceUploader(
         stub=cast("Any", controller),
         metadata=(),
-        host=cast("Any", shelf),
+        host=cast("Any", kept),
         changed=asyncio.Event(),
         scale=1,
     )
 
     running = asyncio.create_task(uploader.run())
     async with asyncio.timeout(180):
-        await shelf.is_empty.wait()
+        await kept.is_empty.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

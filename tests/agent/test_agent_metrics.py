@@ -1,10 +1,12 @@
 """What Prometheus reads of an agent at work."""
 
 import asyncio
+import re
 from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 import pytest
+from phonefarm_agent.app import status as status_line
 from phonefarm_agent.app.agent import run_agent
 from phonefarm_agent.app.run_options import parse_settings
 from phonefarm_agent.app.settings import Settings
@@ -28,9 +30,10 @@ def metrics(page: str) -> dict[str, float]:
 
 
 async def test_a_page_tells_of_runs_phones_and_backlogs(
-    settings: Settings, controller: ScriptedController
+    settings: Settings, controller: ScriptedController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run under way whose records nobody acknowledges shows in phase and backlog."""
+    monkeypatch.setattr(status_line, "EVIDENCE_BEHIND", 0)
     serving: asyncio.Future[AgentStatus] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
 
@@ -52,6 +55,7 @@ async def test_a_page_tells_of_runs_phones_and_backlogs(
         http.get(f"http://127.0.0.1:{port}/metrics") as answer,
     ):
         told = metrics(await answer.text())
+    line = (await serving).summary()
     stop.set()
     await agent
 
@@ -59,6 +63,7 @@ async def test_a_page_tells_of_runs_phones_and_backlogs(
     assert told["runs.going"] == 1
     assert (told["phones.ready"], told["phones_offered"]) == (2, 1)
     assert told["records_waiting"] == 1
+    assert re.search(r"; 1 run, \d+ evidence files wait; controller ", line)
     assert told["connected"] == 1
     assert 0 <= told["heartbeat_age_seconds"] < settings.timers.self_fence
     assert told["adb_restarts_total"] == 0

@@ -184,6 +184,11 @@ async def test_clock_and_service_say_what_they_are() -> None:
             "phonefarm phones needs-hands",
         ),
         (
+            "3 phones (3 fit); 1 run, 501 evidence files wait; controller c:1 connected",
+            Verdict.WARN,
+            "check the network and the controller's evidence store",
+        ),
+        (
             "3 phones (0 fit); 1 run; controller c:1 connected; host_storage_full:5 MiB free",
             Verdict.WARN,
             "until this is repaired: host_storage_full:5 MiB free",

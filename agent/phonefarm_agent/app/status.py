@@ -20,6 +20,8 @@ from phonefarm_agent.runs.journal import Journal, JournalFailedError
 from phonefarm_agent.runs.journal_schema import Statement
 from phonefarm_agent.runs.supervisor import Supervisor
 
+EVIDENCE_BEHIND = 500
+"""So many files that wait are told: the agent makes evidence faster than it can upload it."""
 _NO_CHANGE = Statement(sql="SELECT 1", values=())
 
 
@@ -92,11 +94,15 @@ class AgentStatus:
         runs = len(self._supervisor.live())
         parts = [
             f"{len(seen)} phone{'s' * (len(seen) != 1)} ({fit} fit{_waiting(seen)})",
-            f"{runs} run{'s' * (runs != 1)}",
+            f"{runs} run{'s' * (runs != 1)}{self._evidence_behind()}",
             f"controller {self._connection.target} {self._connection.problem or 'connected'}",
         ]
         parts += [problem for problem in (self._withheld(), self._journal.failing) if problem]
         return "; ".join(parts)
+
+    def _evidence_behind(self) -> str:
+        waiting = len(self._supervisor.evidence())
+        return f", {waiting} evidence files wait" if waiting >= EVIDENCE_BEHIND else ""
 
     def metrics(self) -> AgentMetrics:
         """Return the agent's metrics as they are now."""

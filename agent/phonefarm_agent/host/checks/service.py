@@ -52,6 +52,11 @@ def _remedy(status: str) -> str:
         remedies.append(
             "`phonefarm phones needs-hands` lists the phones and what a person must do at each"
         )
+    if others and others[0].endswith(" evidence files wait"):
+        remedies.append(
+            "runs make evidence faster than it reaches the controller: check the network and the "
+            "controller's evidence store; above 1 GiB the agent removes the oldest files"
+        )
     if len(others) > 2:  # behind runs and controller stands why the host is withheld
         remedies.append(f"this host starts no runs until this is repaired: {'; '.join(others[2:])}")
     return "; ".join(remedies)
