@@ -38,7 +38,7 @@ from support.screen_server import real_jar  # noqa: E402
 from support.up_process import started_up  # noqa: E402
 
 PICTURES: Final = ROOT / "docs" / "pictures"
-COLOURS: Final = 128
+COLOURS: Final = 256
 """A palette makes a picture of the console a fifth as large."""
 PHONES: Final = 8
 THEMES: Final[tuple[Theme, ...]] = ("light", "dark")

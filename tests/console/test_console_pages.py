@@ -1,8 +1,10 @@
 """The console in a real browser on a real farm: what each page shows, and how one gets around."""
 
+import json
+
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 from support.browser import Theme, axe_findings
 from support.console import Console, settled
 from support.console_farm import completed_process, failed_process, waiting_process
@@ -75,6 +77,28 @@ async def test_the_first_page_says_what_needs_me(console: Console, worked: dict[
         await expect(waits).to_contain_text("phonefarm phones admit")
         await failed.get_by_role("link", name="keyword warmup").first.click()
         await expect(page).to_have_url(f"{console.base}/console/work/{worked['failed']}")
+
+
+async def test_long_names_stay_inside_the_window(console: Console) -> None:
+    """Names without a space, on the screen of a telephone."""
+    _, listed = await console.it.call("GET", "/phones")
+    names = {"serialno": "S" * 60, "agent_id": "rack-" + "7" * 60, "model": "M" * 80}
+    body = json.dumps({"phones": [phone | names for phone in listed["phones"]]})
+
+    async def fulfil(route: Route) -> None:
+        await route.fulfill(body=body, content_type="application/json")
+
+    async with console.logged_in(width=390) as page:
+        await page.route(f"{console.base}/phones", fulfil)
+        for path in ("/console/phones", "/console/phones?view=grid", "/console/accounts"):
+            await page.goto(path)
+            await settled(page)
+            await expect(page.locator("main")).to_contain_text("S" * 60)
+
+            assert await overflow(page) <= 0, path
+            clipped = "[...document.querySelectorAll('.scroll')]"
+            clipped += ".filter((one) => one.scrollWidth > one.clientWidth).length"
+            assert await page.evaluate(clipped) == 0, path
 
 
 async def test_a_page_is_loaded_when_it_is_opened(console: Console, worked: dict[str, str]) -> None:

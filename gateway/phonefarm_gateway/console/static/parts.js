@@ -119,6 +119,14 @@ export const incidentLine = (one, hasHost = false) => html`<li><div class="line"
 /** What a pause is about. @param {import('./rest.js').Pause} pause */
 export const pauseName = (pause) => (pause.scope === 'all' ? words.queue.everything : `${spoken(pause.scope)} ${pause.name ?? ''}`);
 
+const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
+
+/** How large a file or a disk is, with three digits. @param {number} bytes */
+export function size(bytes) {
+  const power = Math.min(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), UNITS.length - 1);
+  return `${(bytes / 1000 ** power).toLocaleString(undefined, { maximumSignificantDigits: 3 })} ${UNITS[power]}`;
+}
+
 /** Text in which what stands in backticks is code. @param {string} text */
 export const code = (text) => text.split('`').map((part, index) => (index % 2 ? html`<code>${part}</code>` : part));
 

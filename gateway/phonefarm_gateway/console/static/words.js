@@ -138,7 +138,7 @@ export const words = {
       out: 'get no work',
       running: 'running',
       waiting: 'waiting',
-      failed: 'failed in the last hour',
+      failed: 'failed, last hour',
     },
     all: 'show all',
   },

@@ -3,7 +3,7 @@
 import { html, nothing } from '../vendor/lit.js';
 import { get, query } from '../api.js';
 import { Feed } from '../feed.js';
-import { HOLD, Page, chip, code, empty, heading, pending, phoneName, processLink, stateChip, statusChip } from '../parts.js';
+import { HOLD, Page, chip, code, empty, heading, pending, phoneName, processLink, size, stateChip, statusChip } from '../parts.js';
 import { page } from '../router.js';
 import { shortcuts } from '../shortcuts.js';
 import { took, when } from '../time.js';
@@ -20,7 +20,6 @@ import { spoken, words } from '../words.js';
 const LAST = 15;
 const SHOWN = 6;
 const UNKNOWN = 404;
-const BYTES = new Intl.NumberFormat(undefined, { notation: 'compact', style: 'unit', unit: 'byte', unitDisplay: 'narrow' });
 /** @type {Record<string, import('../parts.js').Tone>} */
 const STAGES = { passed: 'good', ok: 'good', failed: 'bad', running: 'busy', waiting: 'wait' };
 
@@ -169,7 +168,7 @@ class PhonePage extends Page {
         html`${spoken(axis.value)} <span class="sub">${axis.reason ? html`${axis.reason}, ` : nothing}${axis.since ? html`${words.phone.since} ${when(axis.since, 'both')}` : nothing}</span>`,
       ])),
       [names.battery, details.battery_percent === null ? '' : `${details.battery_percent} %${details.battery_celsius === null ? '' : `, ${details.battery_celsius} °C`}`],
-      [names.storage, details.storage_free_bytes === null ? '' : BYTES.format(details.storage_free_bytes)],
+      [names.storage, details.storage_free_bytes === null ? '' : size(details.storage_free_bytes)],
       [names.looked, details.looked_at ? when(details.looked_at) : ''],
       [names.id, html`<code>${phone.phone_id}</code>`],
     ];

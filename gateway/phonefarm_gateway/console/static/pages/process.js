@@ -3,7 +3,7 @@
 import { html, nothing } from '../vendor/lit.js';
 import { get } from '../api.js';
 import { Feed } from '../feed.js';
-import { ENDED, Page, chip, code, empty, heading, pending, phoneLink, short, statusChip } from '../parts.js';
+import { ENDED, Page, chip, code, empty, heading, pending, phoneLink, short, size, statusChip } from '../parts.js';
 import { shortcuts } from '../shortcuts.js';
 import { took, when } from '../time.js';
 import { entriesOf, pictureOf } from '../timeline.js';
@@ -21,7 +21,6 @@ const OPEN_SECONDS = 3;
 const UNKNOWN = 404;
 /** @param {ProcessRecord} record @param {Evidence} file */
 const fileUrl = (record, file) => `/processes/${record.process_id}/${file.url}`;
-const BYTES = new Intl.NumberFormat(undefined, { notation: 'compact', style: 'unit', unit: 'byte', unitDisplay: 'narrow' });
 
 class ProcessPage extends Page {
   static properties = { processId: {} };
@@ -215,7 +214,7 @@ class ProcessPage extends Page {
         evidence.evidence.length
           ? html`<ul class="plain files">${evidence.evidence.map(
               (one) => html`<li>${one.removed_at ? html`<s>${one.name}</s>` : html`<a href=${fileUrl(record, one)} target="_blank" rel="noopener">${one.name}</a>`}
-                <span class="sub">${one.removed_at ? html`${words.process.removed} ${when(one.removed_at)}` : BYTES.format(one.bytes)}${one.attempt > 1 ? html`, ${words.process.attempt(one.attempt)}` : nothing}</span></li>`,
+                <span class="sub">${one.removed_at ? html`${words.process.removed} ${when(one.removed_at)}` : size(one.bytes)}${one.attempt > 1 ? html`, ${words.process.attempt(one.attempt)}` : nothing}</span></li>`,
             )}</ul>`
           : html`<p>${words.process.noEvidence}</p>`
       }

@@ -18,10 +18,18 @@ import { ScreenSocket } from './socket.js';
 
 const WATCH = 'watch';
 const CONTROL = 'operate';
+const HOLD_ENDED = 'hold_ended';
 /** Pixels of a wheel's step. */
 const WHEEL = 100;
 /** Of a decoder, before stills are taken instead. */
 const MOST_ERRORS = 3;
+
+/** Why nothing is shown any more: in the words of the page, or those of the farm where they say more. @param {any} said */
+function whyEnded(said) {
+  const reason = said.reason.split(':').at(-1);
+  const known = /** @type {Record<string, string>} */ (words.thumbnails.refused);
+  return reason !== 'failed' && reason in known ? known[reason] : said.message;
+}
 
 class ScreenElement extends Page {
   static properties = {
@@ -117,6 +125,8 @@ class ScreenElement extends Page {
         break;
       case 'input_refused':
         this.note = said.message;
+        // Before the farm's stream says it.
+        if (said.reason === HOLD_ENDED) this.hold = null;
         break;
       case 'clipboard':
         this.#keep(said.text);
@@ -125,7 +135,7 @@ class ScreenElement extends Page {
         this.note = words.screen.pasted;
         break;
       case 'ended':
-        this.trouble = said.message;
+        this.trouble = whyEnded(said);
         this.isLive = false;
         break;
     }
