@@ -24,9 +24,9 @@ from phonefarm_agent.app.lifecycle import ExitCode
 from phonefarm_agent.app.run_options import add_run_options, read_membership, settings_from
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state_dir import StateBrokenError, StateBusyError
-from phonefarm_agent.host import paths
 from phonefarm_agent.host.commands import add_host_commands
 from phonefarm_agent.host.metrics import with_metrics
+from phonefarm_agent.host.paths import AGENT
 from phonefarm_agent.host.sd_notify import systemd_notifier
 from phonefarm_agent.host.systemd import systemd_reporter
 from phonefarm_agent.phones.adb.server import AdbStartError
@@ -124,7 +124,7 @@ def _add_join(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
             "file that holds it)"
         ),
     )
-    state = os.environ.get("PHONEFARM_AGENT_STATE") or paths.installed_state()
+    state = os.environ.get("PHONEFARM_AGENT_STATE") or AGENT.installed_state()
     add.add_argument(
         "--state",
         type=Path,

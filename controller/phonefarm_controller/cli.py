@@ -14,6 +14,7 @@ from phonefarm_common.channel import is_loopback
 from phonefarm_common.endpoints import parse_controllers
 from phonefarm_common.ids import is_name
 
+from phonefarm_controller import install
 from phonefarm_controller.app.controller import running
 from phonefarm_controller.evidence.availability import BackendAwayError
 from phonefarm_controller.evidence.backends.s3_address import FORM, SCHEME, S3Address, read_bucket
@@ -24,6 +25,10 @@ from phonefarm_controller.store.database import DatabaseTakenError
 from phonefarm_controller.store.migrate import DatabaseUnusableError
 
 EPILOG = """\
+as a service of systemd (each has its own --help):
+  phonefarm-controller install      installs the service
+  phonefarm-controller uninstall    removes it
+
 environment (each NAME may instead be given as NAME_FILE, the path of a file that holds the value):
   INGEST_SECRET(_FILE)              a key with every scope, for creating the first API key
   PHONEFARM_DATABASE(_FILE)         URL of the database, with its password
@@ -60,7 +65,9 @@ _EXIT_CODES: Final[Mapping[tuple[type[Exception], ...], int]] = {
 
 
 def main() -> None:
-    """Run until a signal stops it."""
+    """Run until a signal stops it, or run `install` or `uninstall`."""
+    if sys.argv[1:2] and sys.argv[1] in install.VERBS:
+        sys.exit(install.main(sys.argv[1:]))
     parser = argparse.ArgumentParser(
         prog="phonefarm-controller",
         description=(

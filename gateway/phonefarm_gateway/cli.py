@@ -1,4 +1,4 @@
-"""`phonefarm-gateway`: runs the gateway until SIGTERM or SIGINT; `join` gets its certificate."""
+"""`phonefarm-gateway`: runs the gateway until SIGTERM or SIGINT; its verbs join and install it."""
 
 import argparse
 import asyncio
@@ -16,6 +16,7 @@ from phonefarm_common.enrollment import NotJoinedError, join
 from phonefarm_common.lifecycle import stop_signals
 from phonefarm_common.logs import configure_logs
 
+from phonefarm_gateway import install
 from phonefarm_gateway.app import running
 from phonefarm_gateway.settings import Settings, parse
 
@@ -27,6 +28,8 @@ def main() -> int:
     """Return 0 after a clean stop, 1 for a refused join, 2 for unusable settings."""
     if sys.argv[1:2] == ["join"]:
         return _join(sys.argv[2:])
+    if sys.argv[1:2] and sys.argv[1] in install.VERBS:
+        return install.main(sys.argv[1:])
     try:
         settings = parse(sys.argv[1:])
         configure_logs(program="gateway")
@@ -52,8 +55,14 @@ def join_parser() -> argparse.ArgumentParser:
             "that holds it)"
         ),
     )
+    state = install.GATEWAY.installed_state()
     parser.add_argument(
-        "--state", type=Path, required=True, metavar="DIR", help="folder for the certificate"
+        "--state",
+        type=Path,
+        default=state,
+        required=state is None,
+        metavar="DIR",
+        help=("folder for the certificate (default: the state directory of the installed service)"),
     )
     parser.add_argument(
         "--name", default="", help="id of the gateway, if the invitation does not contain one"

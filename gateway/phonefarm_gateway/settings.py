@@ -17,6 +17,11 @@ from phonefarm_common.timers import Timers
 from phonefarm_gateway.console.origins import public_origin
 
 _ENVIRONMENT = """\
+further commands (each has its own --help):
+  phonefarm-gateway join TOKEN --state DIR    exchanges an invitation for a certificate
+  phonefarm-gateway install                   installs the gateway as a service of systemd
+  phonefarm-gateway uninstall                 removes the service
+
 environment (each NAME may instead be given as NAME_FILE, the path of a file that holds the value):
   PHONEFARM_GATEWAY_TOKEN     authenticates this gateway to a controller on loopback
   PHONE_FARM_WEBHOOK_SECRET   signs callbacks; without this secret, callbacks are not signed

@@ -12,10 +12,12 @@ from typing import Final
 import pytest
 from phonefarm_agent.cli import build_parser
 from phonefarm_cli.main import read_arguments
+from phonefarm_controller import install as controller_install
 from phonefarm_controller.alarms import REMEDIES
 from phonefarm_controller.model.blockers import Blocker, BlockerKind
 from phonefarm_controller.model.health import PROVING
 from phonefarm_controller.scheduler.remedies import remedy
+from phonefarm_gateway import install as gateway_install
 from phonefarm_gateway.cli import join_parser
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -26,9 +28,9 @@ PACKAGES: Final = (
     "controller/phonefarm_controller",
     "gateway/phonefarm_gateway",
 )
-COMMAND: Final = re.compile(r"`(phonefarm(?:-agent|-gateway)?\s[^`]+)`")
+COMMAND: Final = re.compile(r"`(phonefarm(?:-agent|-controller|-gateway)?\s[^`]+)`")
 NAKED: Final = re.compile(
-    r"(?<![`\w./-])phonefarm(?:-agent|-gateway)? "
+    r"(?<![`\w./-])phonefarm(?:-agent|-controller|-gateway)? "
     r"(?:accounts|agents|doctor|groups|join|keys|phones|processes|resume)\b"
 )
 TIMED: Final = {BlockerKind.NOT_DUE, BlockerKind.BACKING_OFF, BlockerKind.PHONE_COOLING_DOWN}
@@ -39,16 +41,17 @@ VALUES: Final = ("X", "", "--all")
 """What may stand for a value in a message: a word, nothing, or an option."""
 
 
-def _join(words: list[str]) -> object:
-    if words[:1] != ["join"]:
-        raise ValueError(words)
-    return join_parser().parse_args(words[1:])
+def _gateway(words: list[str]) -> object:
+    if words[:1] == ["join"]:
+        return join_parser().parse_args(words[1:])
+    return gateway_install.parsers().parse_args(words)
 
 
 PARSERS: Final[Mapping[str, Callable[[list[str]], object]]] = {
     "phonefarm": read_arguments,
     "phonefarm-agent": lambda words: build_parser().parse_args(words),
-    "phonefarm-gateway": _join,
+    "phonefarm-controller": lambda words: controller_install.parsers().parse_args(words),
+    "phonefarm-gateway": _gateway,
 }
 
 

@@ -1,5 +1,6 @@
 """The files in deploy/: those that `install` writes, and those of controllers and gateways."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,23 +9,39 @@ from shutil import which
 import pytest
 import yaml
 from phonefarm_agent.host import unit
-from phonefarm_agent.host.paths import DEFAULT_STATE
+from phonefarm_agent.host.paths import AGENT
+from phonefarm_controller import install as controller
+from phonefarm_gateway import install as gateway
 
 DEPLOY = Path(__file__).resolve().parent.parent.parent / "deploy"
 
 
 def _unit(systemd: int) -> str:
     command = "/opt/phonefarm/bin/phonefarm-agent"
-    return unit.unit(command=command, state=DEFAULT_STATE, docker_group="docker", systemd=systemd)
+    return unit.unit(
+        command=command, state=AGENT.default_state, docker_group="docker", systemd=systemd
+    )
 
 
 def test_the_kept_files_are_what_install_writes() -> None:
     """Whoever changes one changes the other."""
-    environment = unit.environment(controller="", name="", token_file="", options="")
+    programs = "/opt/phonefarm/bin"
+    written = {
+        "phonefarm-agent.service": _unit(252),
+        "60-phonefarm-agent.rules": unit.rules(),
+        "agent.env": unit.environment(controller="", name="", token_file="", options=""),
+        "phonefarm-controller.service": controller.unit(
+            command=f"{programs}/phonefarm-controller", state=controller.CONTROLLER.default_state
+        ),
+        "controller.env": controller.environment(options=""),
+        "phonefarm-gateway.service": gateway.unit(
+            command=f"{programs}/phonefarm-gateway", state=gateway.GATEWAY.default_state
+        ),
+        "gateway.env": gateway.environment(options="--listen 127.0.0.1:8080"),
+    }
 
-    assert (DEPLOY / "phonefarm-agent.service").read_text() == _unit(252)
-    assert (DEPLOY / "60-phonefarm-agent.rules").read_text() == unit.rules()
-    assert (DEPLOY / "agent.env").read_text() == environment
+    for name, text in written.items():
+        assert (DEPLOY / name).read_text() == text, name
 
 
 def test_restarts_are_spaced_out_where_systemd_can() -> None:
@@ -67,18 +84,17 @@ def test_the_options_in_the_services_files_are_real() -> None:
             text=True,
             check=True,
         ).stdout
-        texts = [(DEPLOY / f"phonefarm-{program}.service").read_text()]
-        texts.append((DEPLOY / f"{program}.env").read_text())
+        lines = (DEPLOY / f"phonefarm-{program}.service").read_text().splitlines()
+        lines = [line for line in lines if line.startswith("ExecStart=")]
+        settings = (DEPLOY / f"{program}.env").read_text().splitlines()
+        lines += [line.lstrip("# ") for line in settings if "--" in line and "install" not in line]
         services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
-        texts += [s["command"] for name, s in services.items() if name.startswith(program)]
-        lines = [line for text in texts for line in text.splitlines() if "phonefarm-" in line]
-        lines += [line for text in texts for line in text.splitlines() if "OPTIONS=" in line]
+        lines += [s["command"] for name, s in services.items() if name.startswith(program)]
 
-        given = {word for line in lines for word in line.split("#")[0].split() if "--" in word}
+        given = {option for line in lines for option in re.findall(r"--[a-z][a-z-]+", line)}
 
         assert given
-        named = {word.rpartition("=")[2] for word in given}
-        assert [option for option in sorted(named) if option not in said] == []
+        assert [option for option in sorted(given) if f"{option} " not in said] == []
 
 
 def test_the_compose_file_is_two_of_each() -> None:

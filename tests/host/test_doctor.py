@@ -17,8 +17,8 @@ from phonefarm_agent.host.checks.finding import Verdict, ok
 from phonefarm_agent.host.checks.machine import check_clock, check_disk
 from phonefarm_agent.host.checks.service import check_service
 from phonefarm_agent.host.doctor import Check, examine, worst
-from phonefarm_agent.host.paths import read_environment
 from phonefarm_common.disk_space import GIB, DiskFigures
+from phonefarm_common.service.paths import read_environment
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm, simulated_phones
 from support.controller import AGENT_TOKEN

@@ -13,7 +13,6 @@ from pathlib import Path
 from phonefarm_common.config import ConfigError
 
 from phonefarm_agent.app.settings import Settings
-from phonefarm_agent.host import paths
 from phonefarm_agent.host.checks.adb import check_phones, check_program
 from phonefarm_agent.host.checks.containers import check_containers
 from phonefarm_agent.host.checks.controller import check_certificate, check_controller
@@ -21,6 +20,7 @@ from phonefarm_agent.host.checks.finding import Finding, Verdict, fail
 from phonefarm_agent.host.checks.judge import check_judge
 from phonefarm_agent.host.checks.machine import check_clock, check_disk
 from phonefarm_agent.host.checks.service import check_service
+from phonefarm_agent.host.paths import AGENT
 
 CheckFunction = Callable[[], Coroutine[None, None, list[Finding]]]
 
@@ -84,7 +84,7 @@ def without_settings(error: ConfigError) -> Finding:
     return fail(
         "settings",
         str(error),
-        f"correct the settings in {paths.ENVIRONMENT}, or the options that you gave",
+        f"correct the settings in {AGENT.environment}, or the options that you gave",
     )
 
 
@@ -97,7 +97,7 @@ def become_service_user() -> str:
     if os.geteuid() != 0:
         return me
     try:
-        user = pwd.getpwnam(paths.USER)
+        user = pwd.getpwnam(AGENT.name)
     except KeyError:
         return me
     groups = [user.pw_gid, *_groups_of_unit()]
@@ -108,7 +108,7 @@ def become_service_user() -> str:
     return user.pw_name
 
 
-def _groups_of_unit(unit: Path = paths.UNIT) -> list[int]:
+def _groups_of_unit(unit: Path = AGENT.unit) -> list[int]:
     """Return the groups that the unit adds."""
     found = []
     for line in unit.read_text().splitlines() if unit.exists() else []:

@@ -3,49 +3,31 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from phonefarm_agent.host import paths, steps
+from phonefarm_common.service import steps, uninstall
+from phonefarm_common.service.paths import read_environment
+from phonefarm_common.service.steps import InstallStep, StepFailedError
+
 from phonefarm_agent.host.install import reload_udev
-from phonefarm_agent.host.paths import CHANGES, ENVIRONMENT, RULES, SERVICE, UNIT, USER
-from phonefarm_agent.host.steps import InstallStep, StepFailedError
+from phonefarm_agent.host.paths import AGENT, RULES
 from phonefarm_agent.runtimes.docker_engine import Engine, FoundContainer
 from phonefarm_agent.runtimes.interface import RuntimeFailedError
 
 
-def plan(
-    *, state: Path, name: str, keep_state: bool, tell: Callable[[str], None]
-) -> list[InstallStep]:
-    """Return the steps; *name* is the agent whose run containers are removed, empty: none."""
+def plan(*, state: Path | None, name: str, tell: Callable[[str], None]) -> list[InstallStep]:
+    """Return the steps; *state* is removed too, if given.
+
+    *name* is the agent whose run containers are removed; empty for none.
+    """
     runs = _Runs(name, tell)
-    return [
-        InstallStep(
-            text=f"stop and disable {SERVICE}",
-            needed=UNIT.exists,
-            do=lambda: _systemctl("disable", "--now", SERVICE),
-        ),
-        InstallStep(
-            text="clear the service's failed state in systemd",
-            needed=lambda: steps.answers_yes("systemctl", "is-failed", "--quiet", SERVICE),
-            do=lambda: _systemctl("reset-failed", SERVICE),
-        ),
-        InstallStep(text=f"end the run containers of {name}", needed=runs.found, do=runs.remove),
-        *[_removed(path) for path in _links()],
-        _removed(CHANGES),
-        InstallStep(text=f"remove {UNIT}", needed=UNIT.exists, do=_remove_unit),
-        _removed(ENVIRONMENT.parent),
-        InstallStep(text=f"remove {RULES}", needed=RULES.exists, do=_remove_rules),
-        *([] if keep_state else [_removed(state)]),
-        InstallStep(
-            text=f"remove the user and group {USER}",
-            needed=lambda: steps.user_exists(USER),
-            do=_remove_user,
-        ),
-    ]
+    ended = InstallStep(text=f"end the run containers of {name}", needed=runs.found, do=runs.remove)
+    rules = InstallStep(text=f"remove {RULES}", needed=RULES.exists, do=_remove_rules)
+    return uninstall.plan(AGENT, state=state, stopped=[ended], files=[rules])
 
 
 def agent_name() -> str:
     """Return the agent's name in the service's settings; empty when it cannot be read."""
     try:
-        return paths.read_environment().get("PHONEFARM_AGENT_NAME", "")
+        return read_environment(AGENT.environment).get("PHONEFARM_AGENT_NAME", "")
     except OSError:
         return ""
 
@@ -78,34 +60,6 @@ class _Runs:
             return []
 
 
-def _links() -> list[Path]:
-    """Return the links that `systemctl enable` made for the unit."""
-    return list(UNIT.parent.glob(f"*.wants/{UNIT.name}"))
-
-
-def _removed(path: Path) -> InstallStep:
-    return InstallStep(
-        text=f"remove {path}",
-        needed=lambda: path.exists() or path.is_symlink(),
-        do=lambda: steps.remove(path),
-    )
-
-
-def _remove_unit() -> None:
-    steps.remove(UNIT)
-    _systemctl("daemon-reload")
-
-
 def _remove_rules() -> None:
     steps.remove(RULES)
     reload_udev()
-
-
-def _remove_user() -> None:
-    steps.command("userdel", USER)
-    if steps.group_exists(USER):
-        steps.command("groupdel", USER)
-
-
-def _systemctl(*words: str) -> None:
-    steps.command("systemctl", *words)

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from phonefarm_agent.host.paths import ENVIRONMENT, READY, SERVICE, USER
+from phonefarm_common.service.unit import confinement
+
+from phonefarm_agent.host.paths import AGENT, READY
 
 STEPPED_RESTARTS = 254
 """The first systemd whose restarts can be spaced further and further apart (RestartSteps=)."""
@@ -24,11 +26,11 @@ ExecStart={command} run --ready-file {ready} $PHONEFARM_AGENT_OPTIONS
 Environment=PHONEFARM_AGENT_STATE={state}
 Environment=PHONEFARM_PRODUCTION=1
 EnvironmentFile={environment}
-User={user}
-Group={user}
+User={name}
+Group={name}
 # Whoever may use the engine's socket may do anything on this host: see docs/hosts.md.
 SupplementaryGroups={docker_group}
-RuntimeDirectory={service}
+RuntimeDirectory={name}
 
 # Ready: the agent has reached a controller, or has tried for 10 s. Then a thread feeds the watchdog
 # while event loop and journal work. On SIGABRT Python logs where each thread stood.
@@ -49,41 +51,18 @@ OOMPolicy=continue
 LimitNOFILE=65536
 
 # What the agent may touch: its state, the network, USB devices, the engine's socket. No more.
-ProtectSystem=strict
-ReadWritePaths={state}
-ProtectHome=yes
-PrivateTmp=yes
-DevicePolicy=closed
-DeviceAllow=char-usb_device rw
-ProtectProc=invisible
-ProtectClock=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectControlGroups=yes
-NoNewPrivileges=yes
-CapabilityBoundingSet=
-AmbientCapabilities=
-# Netlink: how adb hears that a phone was plugged in.
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-KeyringMode=private
-RemoveIPC=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
+{confinement}
 # Others cannot enter the state directory; below it, run containers must be able to read.
 UMask=0022
 
 [Install]
 WantedBy=multi-user.target
 """
+
+_DEVICES = "DevicePolicy=closed\nDeviceAllow=char-usb_device rw"
+_FAMILIES = """\
+# Netlink: how adb hears that a phone was plugged in.
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"""
 
 _RULES = """\
 # Written by `phonefarm-agent install`.
@@ -120,20 +99,20 @@ def unit(*, command: str, state: Path, docker_group: str, systemd: int) -> str:
     if systemd >= STEPPED_RESTARTS:
         restarts = ["RestartSec=2", "RestartSteps=8", "RestartMaxDelaySec=120"]
     return _UNIT.format(
-        service=SERVICE,
-        user=USER,
+        name=AGENT.name,
         command=command,
         state=state,
-        environment=ENVIRONMENT,
+        environment=AGENT.environment,
         ready=READY,
         docker_group=docker_group,
         restarts="\n".join(restarts),
+        confinement=confinement(writable=(state,), devices=_DEVICES, families=_FAMILIES),
     )
 
 
 def rules() -> str:
     """Return the udev rules that give phones to the agent's group."""
-    return _RULES.format(user=USER)
+    return _RULES.format(user=AGENT.name)
 
 
 def environment(*, controller: str, name: str, token_file: str, options: str) -> str:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, run_program, warn
-from phonefarm_agent.host.paths import SERVICE, UNIT
+from phonefarm_agent.host.paths import AGENT
 
 _ASKED = ("ActiveState", "SubState", "StatusText", "NRestarts", "ExecMainStatus")
 
 
-async def check_service(unit: Path = UNIT) -> list[Finding]:
+async def check_service(unit: Path = AGENT.unit) -> list[Finding]:
     """Ask systemd for the unit, if there is one."""
     if not unit.exists():  # noqa: ASYNC240 - one look at a local file
         return [
@@ -18,7 +18,7 @@ async def check_service(unit: Path = UNIT) -> list[Finding]:
                 "phonefarm-agent install, as root",
             )
         ]
-    words = ["systemctl", "show", SERVICE, f"--property={','.join(_ASKED)}"]
+    words = ["systemctl", "show", AGENT.name, f"--property={','.join(_ASKED)}"]
     try:
         said = await run_program(*words)
     except OSError as error:
@@ -40,8 +40,8 @@ async def check_service(unit: Path = UNIT) -> list[Finding]:
         return [warn("service", text, remedy) if remedy else ok("service", text)]
     if told.get("ActiveState") == "failed":
         text = f"{state}, exit code {told.get('ExecMainStatus')}"
-        return [fail("service", text, f"journalctl -u {SERVICE} -n 50")]
-    return [warn("service", state, f"systemctl start {SERVICE}")]
+        return [fail("service", text, f"journalctl -u {AGENT.name} -n 50")]
+    return [warn("service", state, f"systemctl start {AGENT.name}")]
 
 
 def _remedy(status: str) -> str:

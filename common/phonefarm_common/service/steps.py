@@ -62,6 +62,11 @@ def command(*words: str) -> str:
     return done.stdout
 
 
+def systemctl(*words: str) -> None:
+    """Run systemctl to its end; StepFailedError."""
+    command("systemctl", *words)
+
+
 def answers_yes(*words: str) -> bool:
     """Tell whether a command exits with 0."""
     try:
