@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Programs start twice as fast from bytecode; some machines forbid writing it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help dev demo up check fix test test-all test-changed test-one faults bench bench-console pictures protos clean
+.PHONY: help dev dist demo up check fix test test-all test-changed test-one faults bench bench-console pictures protos clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -27,6 +27,9 @@ $(NEED_DEV): $(NEED_RUN)
 	@$(PIP) --upgrade 'pip>=25.1'
 	@$(PIP) --editable '.[all]' --group dev --group protos
 	@touch $@
+
+dist: dev ## the wheel of this checkout, in dist/, to install on hosts (docs/install.md)
+	@$(BIN)/python -m hatchling build --target wheel --directory dist
 
 demo: $(NEED_RUN) ## three simulated phones, one job each, callbacks and proof
 	@$(BIN)/phonefarm demo

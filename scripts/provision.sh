@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs and starts what the tests need on Debian, as root: scripts/provision.sh [browser] [docker] [postgres] [prometheus] [python] [systemd]
+# Installs and starts what the tests need on Debian, as root: scripts/provision.sh [browser] [compose] [docker] [postgres] [prometheus] [python] [systemd]
 # Safe to repeat: what is there already is left alone. An engine that this script starts leaves dockerd.pid (or,
 # with systemd, docker.service) in $PHONEFARM_PROVISION_DIR (default /run/phonefarm-provision), so that the
 # caller can stop it.
@@ -16,6 +16,7 @@ usage() {
     cat <<'T'
 usage: scripts/provision.sh COMPONENT...
   browser   Chromium, in which the console's pages are tested
+  compose   docker-compose, which runs deploy/compose.yaml; nothing is started
   docker    Docker Engine (docker.io, debootstrap); started when none answers
   postgres  PostgreSQL's programs, and libfaketime, by which its clock is set; nothing is started, tests run their own server
   systemd   the engine, and the image of a Debian whose init is systemd, to install the agent's service in
@@ -75,8 +76,8 @@ start_engine() {
     say "engine answers: $(docker version --format '{{.Server.Version}}')"
 }
 
-systemd_image=phonefarm-systemd:bookworm # tests/support/systemd_host.py starts it
-systemd_packages=systemd,systemd-sysv,dbus,udev,python3,ca-certificates
+systemd_image=phonefarm-systemd:bookworm-venv # tests/support/systemd_host.py starts it
+systemd_packages=systemd,systemd-sysv,dbus,udev,python3,python3-venv,ca-certificates
 
 make_systemd_image() {
     if docker image inspect "$systemd_image" >/dev/null 2>&1; then say "image there already: $systemd_image"; return; fi
@@ -95,6 +96,7 @@ make_systemd_image() {
 for component in "$@"; do
     case $component in
         browser) install_missing chromium ;;
+        compose) install_missing docker-compose ;;
         docker) install_missing docker.io debootstrap; start_engine ;;
         postgres) install_missing postgresql libfaketime ;;
         prometheus) install_missing prometheus ;;

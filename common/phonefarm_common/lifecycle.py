@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,12 @@ def notify_systemd(text: str, environment: Mapping[str, str] = os.environ) -> No
         way.setblocking(False)
         # A leading @ stands for the abstract namespace.
         way.sendto(text.encode(), "\0" + address[1:] if address[0] == "@" else address)
+
+
+def complain(program: str, text: str) -> None:
+    """Print why the program ends, and show it in `systemctl status` if systemd started it."""
+    sys.stderr.write(f"{program}: {text}\n")
+    notify_systemd("STATUS=" + " ".join(text.split())[:400])
 
 
 def write_private_json(path: Path | None, facts: Mapping[str, Any]) -> None:

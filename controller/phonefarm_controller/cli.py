@@ -233,10 +233,10 @@ def main() -> None:
     try:
         code = asyncio.run(_serve(_settings(options)))
     except _StartError as error:
-        print(f"phonefarm-controller: {error.__cause__}", file=sys.stderr)
+        lifecycle.complain("phonefarm-controller", str(error.__cause__))
         sys.exit(error.code)
     except (config.ConfigError, ValueError) as error:
-        print(f"phonefarm-controller: {error}", file=sys.stderr)
+        lifecycle.complain("phonefarm-controller", str(error))
         sys.exit(2)
     sys.exit(code)
 

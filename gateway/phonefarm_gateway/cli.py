@@ -13,7 +13,7 @@ from phonefarm_common.certificates import time_left
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.config import ConfigError
 from phonefarm_common.enrollment import NotJoinedError, join
-from phonefarm_common.lifecycle import stop_signals
+from phonefarm_common.lifecycle import complain, stop_signals
 from phonefarm_common.logs import configure_logs
 
 from phonefarm_gateway import install
@@ -36,7 +36,7 @@ def main() -> int:
         _allow_files(settings.connections + FILES_BESIDE)
         asyncio.run(_run(settings))
     except (ConfigError, OSError, ValueError) as error:
-        print(f"phonefarm-gateway: {error}", file=sys.stderr)
+        complain("phonefarm-gateway", str(error))
         return 2
     return 0
 

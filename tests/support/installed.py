@@ -22,7 +22,7 @@ def install_agent(target: Path, *, seen_as: Path) -> None:
     """
     packages = target / "lib" / PYTHON / "site-packages"
     packages.mkdir(parents=True)
-    for name in sorted(_closure("phonefarm", frozenset({"agent"}))):
+    for name in sorted(closure("phonefarm", frozenset({"agent"}))):
         _copy(importlib.metadata.distribution(name), packages)
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     for package in settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
@@ -40,7 +40,8 @@ def install_agent(target: Path, *, seen_as: Path) -> None:
     script.chmod(0o755)
 
 
-def _closure(root: str, extras: frozenset[str]) -> set[str]:
+def closure(root: str, extras: frozenset[str]) -> set[str]:
+    """Return the names of all distributions that *root* needs with *extras*, itself included."""
     found: dict[str, frozenset[str]] = {}
     waiting = [(root, extras)]
     while waiting:

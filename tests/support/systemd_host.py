@@ -21,7 +21,7 @@ from phonefarm_common.ids import new_id
 from support.installed import install_agent
 from support.live_farm import eventually
 
-IMAGE = "phonefarm-systemd:bookworm"
+IMAGE = "phonefarm-systemd:bookworm-venv"
 LABEL = "phonefarm.test=systemd"
 PROGRAM = Path("/opt/phonefarm")
 SERVICE = "phonefarm-agent"
@@ -63,13 +63,13 @@ class SystemdHost:
     """Made by `systemd_host`."""
 
     def __init__(self, container: str, state: Path, program: Path) -> None:
+        self.container = container
         self.state = state
-        self._container = container
         self._program = program  # where the host's /opt/phonefarm is outside
 
     async def run(self, *words: str, code: int | None = 0, seconds: float = 180.0) -> str:
         """Run a command as root; return what it said. AssertionError unless it ends with *code*."""
-        into = ("exec", "--env=LC_ALL=C.UTF-8", self._container)
+        into = ("exec", "--env=LC_ALL=C.UTF-8", self.container)
         said = await docker(*into, *words, seconds=seconds)
         assert code is None or said.code == code, (words, said)
         return said.out
@@ -123,14 +123,14 @@ class SystemdHost:
 
     async def reboot(self) -> None:
         """Stop everything in order, as a shutdown does, and start again."""
-        await _must("restart", "--time=120", self._container, seconds=150)
+        await _must("restart", "--time=120", self.container, seconds=150)
         await self.up()
 
     async def up(self) -> None:
         """Return once systemd has started all there is to start."""
 
         async def look() -> bool:
-            said = await docker("exec", self._container, "systemctl", "is-system-running")
+            said = await docker("exec", self.container, "systemctl", "is-system-running")
             return said.out.strip() in {"running", "degraded"}
 
         await eventually(look, within=_UP_SECONDS, what="the host")
@@ -139,18 +139,27 @@ class SystemdHost:
 @asynccontextmanager
 async def systemd_host(scratch: Path) -> AsyncIterator[SystemdHost]:
     """Start a host on which phonefarm is installed, but not the service; nothing of it stays."""
-    name = f"pf-systemd-{new_id()[:8]}"
-    state = Path(f"/var/lib/{name}")
     program = scratch / "opt"
     await asyncio.to_thread(install_agent, program, seen_as=PROGRAM)
+    async with started_host(program, "--network=host", f"--volume={program}:{PROGRAM}:ro") as host:
+        yield host
+
+
+@asynccontextmanager
+async def started_host(program: Path, *options: str) -> AsyncIterator[SystemdHost]:
+    """Start a host with a group for the engine's socket, and with *options* of `docker run`.
+
+    *program* is where the host's /opt/phonefarm is outside.
+    """
+    name = f"pf-systemd-{new_id()[:8]}"
+    state = Path(f"/var/lib/{name}")
     state.mkdir(mode=0o755)  # noqa: ASYNC240 - one local call
     try:
         words = ["run", "--detach", f"--name={name}", f"--label={LABEL}", "--cap-add=SYS_ADMIN"]
         words += ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined"]
-        words += ["--cgroupns=private", "--network=host", "--tmpfs=/run", "--tmpfs=/run/lock"]
+        words += ["--cgroupns=private", "--tmpfs=/run", "--tmpfs=/run/lock"]
         words += ["--stop-signal=SIGRTMIN+3", "--env=container=docker"]
-        words += [f"--volume={program}:{PROGRAM}:ro", f"--volume={state}:{state}"]
-        words += [f"--volume={_SOCKET}:/run/docker.sock"]
+        words += [f"--volume={state}:{state}", f"--volume={_SOCKET}:/run/docker.sock", *options]
         await _must(*words, IMAGE, "/lib/systemd/systemd")
         try:
             host = SystemdHost(name, state, program)
