@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import io
+import math
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -223,19 +224,30 @@ def _write(
     bold: bool = False,
     centred: bool = False,
 ) -> None:
+    x = (box.left + box.right) // 2 if centred else box.left
+    y = (box.top + box.bottom) // 2
+    mask, left, top = _lettering(text.replace("\n", " "), size, box.right - box.left, bold, centred)
+    draw.bitmap((x + left, y + top), mask, fill=colour)
+
+
+@functools.lru_cache(maxsize=128)
+def _lettering(
+    text: str, size: int, width: int, bold: bool, centred: bool
+) -> tuple[Image.Image, int, int]:
+    """Return a text as a mask, and how far its corner is from its anchor.
+
+    A screen that moves has the same texts in the next picture.
+    """
     font = _font(size)
-    shown = _shortened(text.replace("\n", " "), font, box.right - box.left)
-    y = (box.top + box.bottom) / 2
-    x = (box.left + box.right) / 2 if centred else box.left
-    draw.text(
-        (x, y),
-        shown,
-        fill=colour,
-        font=font,
-        anchor="mm" if centred else "lm",
-        stroke_width=1 if bold else 0,
-        stroke_fill=colour,
+    shown = _shortened(text, font, width)
+    anchor, stroke = "mm" if centred else "lm", 1 if bold else 0
+    left, top, right, bottom = font.getbbox(shown, anchor=anchor, stroke_width=stroke)
+    left, top = math.floor(left), math.floor(top)
+    mask = Image.new("L", (max(1, math.ceil(right) - left), max(1, math.ceil(bottom) - top)))
+    ImageDraw.Draw(mask).text(
+        (-left, -top), shown, fill=255, font=font, anchor=anchor, stroke_width=stroke
     )
+    return mask, left, top
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
