@@ -54,12 +54,12 @@ _LOG: Final = (
 REMEDIES: Final[Mapping[AlarmName, tuple[Severity, str]]] = {
     AlarmName.LOOP_LAG: (
         Severity.FAIL,
-        "give the machine more CPU; if the alarm does not end: " + _LOG,
+        "give the machine more CPU; if the alarm does not end, " + _LOG,
     ),
     AlarmName.LOOP_SILENT: (Severity.FAIL, _LOG),
     AlarmName.DATABASE_AWAY: (
         Severity.FAIL,
-        "check that PostgreSQL runs and answers, and that --database is correct",
+        "check that PostgreSQL is running and answers, and that --database is correct",
     ),
     AlarmName.SCHEDULER_STUCK: (
         Severity.FAIL,
@@ -68,14 +68,14 @@ REMEDIES: Final[Mapping[AlarmName, tuple[Severity, str]]] = {
     AlarmName.DIRTY_OLD: (
         Severity.WARN,
         (
-            "check the phone, and read the log of its agent; when the phone is clean, run "
-            "`phonefarm phones return PHONE --reason TEXT`"
+            "check the phone, and read its agent's log; when the phone is clean, run `phonefarm "
+            "phones return PHONE --reason TEXT`"
         ),
     ),
     AlarmName.CALLBACKS_LATE: (
         Severity.WARN,
         (
-            "check that a gateway runs and that the receiver answers; `phonefarm processes "
+            "check that a gateway is running and that the receiver responds; `phonefarm processes "
             "deliveries PROCESS` shows the attempts"
         ),
     ),
@@ -83,14 +83,14 @@ REMEDIES: Final[Mapping[AlarmName, tuple[Severity, str]]] = {
         Severity.WARN,
         (
             "the controllers learn about each other's changes late: look for notifier.interrupted "
-            "in their logs, and read the log of PostgreSQL"
+            "in their logs, and read PostgreSQL's log"
         ),
     ),
     AlarmName.EVIDENCE_AWAY: (
         Severity.WARN,
         (
             "check the directory or bucket that --evidence names; until it is available again, "
-            "the agents keep the evidence of runs"
+            "the agents keep the runs' evidence"
         ),
     ),
 }

@@ -86,16 +86,15 @@ def main() -> None:
         "--tls-listen",
         metavar="HOST:PORT",
         help=(
-            "address, served with TLS, at which other hosts join and operators call; requires "
-            "--mtls-listen"
+            "address for operators and for hosts that join, served with TLS; requires --mtls-listen"
         ),
     )
     parser.add_argument(
         "--mtls-listen",
         metavar="HOST:PORT",
         help=(
-            "address at which agents and gateways on other hosts connect with their certificates; "
-            "requires --tls-listen"
+            "address for agents and gateways on other hosts, which connect with their "
+            "certificates; requires --tls-listen"
         ),
     )
     parser.add_argument(
@@ -104,8 +103,8 @@ def main() -> None:
         default=[],
         metavar="NAME",
         help=(
-            "name or address at which other hosts reach this host; repeatable; invitations "
-            "contain the first one"
+            "name or address under which other hosts can reach this host; repeatable; invitations "
+            "contain the first name or address"
         ),
     )
     parser.add_argument(
@@ -184,8 +183,8 @@ def main() -> None:
         default="24h",
         metavar="TIME",
         help="the longest time that work waits before the farm ends it, if the caller gave no "
-        "deadline; the time begins when the work is due, and does not count while a pause "
-        "holds the work back; for example 24h, 7d or forever (%(default)s)",
+        "deadline; the time starts when the work is due, and stops while a pause holds the work "
+        "back; for example 24h, 7d or forever (%(default)s)",
     )
     parser.add_argument(
         "--golden-every",
@@ -216,8 +215,8 @@ def main() -> None:
         "--metrics-for-all",
         action="store_true",
         help=(
-            "allow a --metrics address that is not a loopback address; everybody who can reach it "
-            "can then read the metrics"
+            "allow a --metrics address that is not a loopback address; everybody who can reach "
+            "this address can then read the metrics"
         ),
     )
     parser.add_argument(

@@ -65,7 +65,7 @@ def join_parser() -> argparse.ArgumentParser:
         help=("folder for the certificate (default: the state directory of the installed service)"),
     )
     parser.add_argument(
-        "--name", default="", help="id of the gateway, if the invitation does not contain one"
+        "--name", default="", help="id of the gateway, if the invitation does not contain an id"
     )
     return parser
 

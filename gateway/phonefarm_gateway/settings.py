@@ -25,9 +25,9 @@ further commands (each has its own --help):
 environment (each NAME may instead be given as NAME_FILE, the path of a file that holds the value):
   PHONEFARM_GATEWAY_TOKEN     authenticates this gateway to a controller on loopback
   PHONE_FARM_WEBHOOK_SECRET   signs callbacks; without this secret, callbacks are not signed
-  PHONEFARM_CONSOLE_SECRET    seals logins to /console; gateways that share it share their logins
-                              (made from PHONEFARM_GATEWAY_TOKEN when absent; a gateway that joined
-                              has its own then, and forgets its logins when it ends)
+  PHONEFARM_CONSOLE_SECRET    seals logins to /console; gateways with the same secret share logins
+                              (if absent, derived from PHONEFARM_GATEWAY_TOKEN; a gateway that has
+                              joined makes a new secret instead, so a restart ends its logins)
 
 TLS: give --tls-cert and --tls-key. The gateway notices a renewed pair within 10 s and uses it for
 new connections; open connections continue with the old pair.
@@ -104,15 +104,15 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         default=[],
         help=(
             "address of a controller; separate several by commas or repeat the option; a gateway "
-            "that joined the farm does not need this option, because the farm sends it the list "
-            "(env PHONEFARM_GATEWAY_CONTROLLER)"
+            "that has joined the farm does not need this option, because the farm sends it the "
+            "list (env PHONEFARM_GATEWAY_CONTROLLER)"
         ),
     )
     parser.add_argument(
         "--state",
         metavar="DIR",
         type=Path,
-        help="folder with the certificate from `phonefarm-gateway join TOKEN --state DIR`",
+        help="folder with the certificate that `phonefarm-gateway join TOKEN --state DIR` received",
     )
     parser.add_argument(
         "--allow-callback-cidr",
@@ -125,7 +125,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         "--callback-ca",
         metavar="FILE",
         type=Path,
-        help="also trust receivers whose certificates these authorities issued (PEM file)",
+        help="also trust receivers with certificates from these authorities (PEM file)",
     )
     parser.add_argument(
         "--allow-asset-cidr",
@@ -188,7 +188,10 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         "--ready-file",
         metavar="PATH",
         type=Path,
-        help='write this file when the gateway answers requests: {"rest": "HOST:PORT", "pid": N}',
+        help=(
+            "write this file as soon as the gateway accepts requests: "
+            '{"rest": "HOST:PORT", "pid": N}'
+        ),
     )
     given = parser.parse_args(arguments)
     host, port = config.address(given.listen, name="--listen")

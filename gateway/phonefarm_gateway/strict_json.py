@@ -162,7 +162,9 @@ def _problems(root: Any) -> Iterator[FieldProblem]:
                     yield FieldProblem(field=again, message="is given twice; send it once")
                 for key in value:
                     if message := text_problem(key):
-                        yield FieldProblem(field=_path((trail, key)), message=f"its name {message}")
+                        yield FieldProblem(
+                            field=_path((trail, key)), message=f"the field name {message}"
+                        )
                 below = reversed(value.items())
                 waiting.extend(((trail, k), depth + 1, v) for k, v in below if _holds_more(v))
             case list():

@@ -255,7 +255,7 @@ async def test_every_attempt_leaves_a_line(timed: World) -> None:
 
     assert [(a.attempt, a.gateway_id, a.outcome, a.http_status, a.error) for a in lines] == [
         (1, "gw-1", "failed", 503, "HTTP 503: busy"),
-        (2, "gw-2", "lapsed", 0, "its gateway did not report the result in time"),
+        (2, "gw-2", "lapsed", 0, "the gateway did not report the result in time"),
         (3, "gw-1", "delivered", 204, ""),
     ]
     assert lines[1].ended_at == lines[2].ended_at

@@ -247,7 +247,7 @@ def test_gateways_are_known_for_a_while() -> None:
         (
             "gateways",
             "warn",
-            "no gateway calls this controller: REST does not work, and no callback is sent",
+            "no gateway calls this controller: REST does not work, and no callbacks are sent",
         )
     ]
     assert [verdict for _, verdict, _ in shared] == ["ok"]

@@ -234,7 +234,7 @@ async def test_while_it_is_away_evidence_waits(url: str, tmp_path: Path, bucket:
 
     assert refused == [("evidence_away", grpc.StatusCode.RESOURCE_EXHAUSTED)] * 4
     assert said[0].startswith(f"{bucket.address} does not answer: Could not connect")
-    assert "agents keep the evidence of runs" in said[1]
+    assert "agents keep the runs' evidence" in said[1]
     assert accepted.process_id
     assert found == {"run.log": BIG, "more.log": b"seen"}
 

@@ -168,7 +168,7 @@ async def test_a_refused_request_does_not_use_the_token_up(tmp_path: Path) -> No
                 assert told(refused) == ("invalid_request", ["request"])
         with pytest.raises(NotJoinedError, match="taken already exists"):
             await join(token, tmp_path / "host", role="agent", wanted="taken")
-        with pytest.raises(NotJoinedError, match="--name NAME"):
+        with pytest.raises(NotJoinedError, match="set it with --name"):
             await join(token, tmp_path / "host", role="agent")
 
         member = await join(token, tmp_path / "host", role="agent", wanted="host-2")

@@ -221,7 +221,7 @@ async def test_callbacks_that_nobody_takes(farm_url: str, tmp_path: Path, logs: 
 
         found = await shown(farm, logs, AlarmName.CALLBACKS_LATE, "callbacks", mend)
 
-    assert "check that a gateway runs and that the receiver answers" in found.remedy
+    assert "check that a gateway is running and that the receiver responds" in found.remedy
 
 
 async def test_a_place_for_evidence_that_is_gone(tmp_path: Path, logs: Logs) -> None:

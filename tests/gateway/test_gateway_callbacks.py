@@ -233,7 +233,7 @@ async def test_an_attempt_has_one_limit_for_everything() -> None:
 
         report = await _first_report(it, receiver.url())
 
-        assert report.error == "no answer within 0.3 s"
+        assert report.error == "no response within 0.3 s"
         assert time.monotonic() - began < CallbackLimits().attempt, (
             "the limit of this farm was not asked"
         )
@@ -250,7 +250,7 @@ async def _never(received: Received) -> web.StreamResponse:
         (b"no http at all\r\n\r\n", "Bad status line"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", ""),
         (b"HTTP/1.1 500 \xff\xed\xa0\x80\r\nX\xff: \xff\r\n\r\n", ""),
-        (b"", "the receiver closed the connection before the end of its answer"),
+        (b"", "the receiver closed the connection before the end of its response"),
     ],
 )
 async def test_an_answer_that_is_no_http_is_a_failure(reply: bytes, error: str) -> None:

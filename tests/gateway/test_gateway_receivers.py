@@ -122,8 +122,8 @@ WAYS: dict[str, Way] = {
         talk=says(status("204 No Content")), outcome="delivered", status=204, state="delivered"
     ),
     "slow": Way(talk=slowly, outcome="delivered", status=200, state="delivered"),
-    "never answers": Way(talk=never, outcome="failed", error=r"no answer within 1\.5 s"),
-    "byte by byte": Way(talk=byte_by_byte, outcome="failed", error=r"no answer within 1\.5 s"),
+    "never answers": Way(talk=never, outcome="failed", error=r"no response within 1\.5 s"),
+    "byte by byte": Way(talk=byte_by_byte, outcome="failed", error=r"no response within 1\.5 s"),
     "500": Way(
         talk=says(status("500 Oh", body=b"out of\n\x00 order")),
         outcome="failed",
@@ -162,7 +162,7 @@ WAYS: dict[str, Way] = {
     "closes within the headers": Way(
         talk=says(b"HTTP/1.1 200 OK\r\nContent-"),
         outcome="failed",
-        error="closed the connection before the end of its answer",
+        error="closed the connection before the end of its response",
     ),
     "closes within the body": Way(
         talk=says(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of"),

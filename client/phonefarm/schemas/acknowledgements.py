@@ -7,7 +7,7 @@ from pydantic import Field
 
 
 class Accepted(ResponseModel):
-    """The request was accepted; its process is committed."""
+    """The farm has accepted the request and stored its process."""
 
     status: Literal["accepted"]
     process_id: Uuid
@@ -16,7 +16,7 @@ class Accepted(ResponseModel):
 
 
 class Duplicate(ResponseModel):
-    """The request had been accepted before; the first process stands."""
+    """The farm had already accepted the request; the first process is the valid one."""
 
     status: Literal["accepted"]
     process_id: Uuid
@@ -36,7 +36,7 @@ class Duplicate(ResponseModel):
 
 
 class DryRun(ResponseModel):
-    """The request would have been accepted; nothing was created."""
+    """The farm would have accepted the request; it created nothing."""
 
     status: Literal["dry_run"]
     process_id: None
@@ -46,7 +46,7 @@ class DryRun(ResponseModel):
 
 
 class ActiveTarget(ResponseModel):
-    """The first item that is still active; its ids are null when there is none."""
+    """The first item that is still active; the ids are null if no item is active."""
 
     process_id: Uuid
     phone_id: str | None
@@ -56,7 +56,7 @@ class ActiveTarget(ResponseModel):
 
 
 class Termination(ResponseModel):
-    """How the run of that item is being ended."""
+    """How the farm ends the run of the active item."""
 
     process_id: Uuid
     status: Annotated[
@@ -72,14 +72,14 @@ class Termination(ResponseModel):
 
 
 class CancelledProcess(ResponseModel):
-    """The process after the cancel."""
+    """The process after the cancellation."""
 
     process_id: Uuid
     status: StatusWord
 
 
 class Cancelled(ResponseModel):
-    """The outcome of a cancel; the keys are always the same."""
+    """The outcome of a cancellation; the keys are always the same."""
 
     status: Literal["cancel_requested", "ignored_terminal"]
     cancelled_queue_item_ids: tuple[Uuid, ...]
@@ -90,7 +90,7 @@ class Cancelled(ResponseModel):
 
 
 class Ingested(ResponseModel):
-    """The video is in the queue: since now, or since an earlier request."""
+    """The video is in the queue, because of this request or an earlier one."""
 
     status: Literal["accepted", "duplicate"]
     queue_item_id: Uuid

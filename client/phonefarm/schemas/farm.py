@@ -7,7 +7,7 @@ from pydantic import Field
 
 
 class PhoneBlocker(ResponseModel):
-    """One reason why a phone gets no work; `until` is null when it does not end by itself."""
+    """One reason why a phone gets no work; `until` is null if the reason does not end by itself."""
 
     reason: str
     detail: str
@@ -38,7 +38,7 @@ class Phone(ResponseModel):
         Instant | None,
         Field(
             description=(
-                "Time at which the health changes by itself, for example at the end of a quarantine"
+                "Time at which the health will change by itself, for example when a quarantine ends"
             )
         ),
     ]
@@ -47,7 +47,9 @@ class Phone(ResponseModel):
     ]
     needs_hands: Annotated[
         str,
-        Field(description="What a person must do at the phone; empty if there is nothing to do"),
+        Field(
+            description="What a person must do at the phone; empty if nobody needs to do anything"
+        ),
     ]
     reasons: Annotated[
         tuple[PhoneBlocker, ...],
@@ -77,7 +79,7 @@ class Phone(ResponseModel):
         tuple[str, ...],
         Field(
             description=(
-                "What the farm cannot do while this phone is withheld; lists do not contain this "
+                "What the farm cannot do while this phone gets no work; lists do not contain this "
                 "field"
             )
         ),
@@ -85,7 +87,7 @@ class Phone(ResponseModel):
 
 
 class PhoneCounts(ResponseModel):
-    """How many phones there are; each is one of offered, at_work and withheld."""
+    """Numbers of phones; each phone counts as offered, at_work or withheld."""
 
     total: int
     offered: int
@@ -102,7 +104,7 @@ class PhoneList(ResponseModel):
 
 
 class PhoneAxis(ResponseModel):
-    """One of the five axes of a phone: how it is, why, since when, and who wrote it."""
+    """One of a phone's five axes: its value, the reason, since when, and who set it."""
 
     axis: str
     value: str
@@ -112,7 +114,7 @@ class PhoneAxis(ResponseModel):
 
 
 class ReadinessStage(ResponseModel):
-    """One question to the phone on its way to ready, and the answer."""
+    """One question that the agent asks the phone before it is ready, and the answer."""
 
     name: str
     state: str
@@ -134,7 +136,7 @@ class PhoneFailure(ResponseModel):
 
 
 class Incident(ResponseModel):
-    """One cause for many phones of a host."""
+    """One cause that affects many phones on a host."""
 
     agent_id: str
     incident_id: str
@@ -142,14 +144,15 @@ class Incident(ResponseModel):
     error: str
     began_at: Instant | None
     ended_at: Annotated[
-        Instant | None, Field(description="Time at which the incident ended; null while it lasts")
+        Instant | None,
+        Field(description="Time at which the incident ended; null if it has not ended"),
     ]
     phones: tuple[str, ...]
     seen_by: Annotated[str, Field(description="Who noticed the incident: agent or controller")]
 
 
 class IncidentList(ResponseModel):
-    """The incidents that last, and those that ended in the last hour."""
+    """The current incidents, and those that ended within the last hour."""
 
     incidents: tuple[Incident, ...]
 
@@ -161,12 +164,15 @@ class Host(ResponseModel):
     connected: bool
     heard_at: Instant | None
     withheld: Annotated[
-        str, Field(description="Why the agent offers none of its phones; empty if it offers them")
+        str,
+        Field(
+            description="Why the agent offers none of its phones; empty if the agent offers phones"
+        ),
     ]
     withheld_since: Instant | None
     incidents: Annotated[
         tuple[Incident, ...],
-        Field(description="First the incidents that still last, then the others, newest first"),
+        Field(description="The current incidents, then the others, newest first"),
     ]
 
 
@@ -181,14 +187,14 @@ class AuditEntry(ResponseModel):
 
 
 class AuditList(ResponseModel):
-    """A page of the audit, the newest first."""
+    """A page of the audit, newest first."""
 
     entries: tuple[AuditEntry, ...]
     next_cursor: Annotated[str | None, Field(description="null on the last page")]
 
 
 class PhoneDetails(ResponseModel):
-    """Everything that is known of a phone; histories have the newest first."""
+    """Everything that the farm knows about a phone; each history begins with the newest entry."""
 
     phone: Phone
     axes: tuple[PhoneAxis, ...]
@@ -258,7 +264,7 @@ class Account(ResponseModel):
 
 
 class AccountList(ResponseModel):
-    """Every account, or those that were put."""
+    """Every account, or the accounts that the request created or replaced."""
 
     accounts: tuple[Account, ...]
 
@@ -311,14 +317,14 @@ class AgentList(ResponseModel):
 
 
 class Undrained(ResponseModel):
-    """The host is given work."""
+    """The host gets work again."""
 
     agent_id: str
     undrained: Annotated[bool, Field(description="false if the agent was not drained")]
 
 
 class Invitation(ResponseModel):
-    """A token with which one host joins, once; it is shown only here."""
+    """A token with which one host can join, once; only this response shows it."""
 
     role: Literal["agent", "gateway"]
     member_id: str | None
@@ -327,7 +333,7 @@ class Invitation(ResponseModel):
 
 
 class MemberRevoked(ResponseModel):
-    """The certificates of a member count no more."""
+    """The farm has revoked a member's certificates."""
 
     role: Literal["agent", "gateway"]
     member_id: str
@@ -337,13 +343,13 @@ class MemberRevoked(ResponseModel):
 
 
 class FarmReset(ResponseModel):
-    """Read the lists again: what came before is not sent."""
+    """Earlier changes are not sent: read the lists again."""
 
     reason: Annotated[str, Field(description="connected, too_old or too_slow")]
 
 
 class ProcessMoved(ResponseModel):
-    """A process that moved, or one of whose items did: its line of a list, and the newest move."""
+    """A process in which something changed: its entry in the list, and the newest transition."""
 
     process_id: Uuid
     process_type: str

@@ -42,19 +42,19 @@ OptionalReason = Annotated[
 
 
 class Because(RequestModel):
-    """Why."""
+    """The reason for the call."""
 
     reason: Reason
 
 
 class PerhapsBecause(RequestModel):
-    """Why, if there is something to say."""
+    """The reason for the call, which is optional."""
 
     reason: OptionalReason = ""
 
 
 class ReleasePhone(Because):
-    """Which lease is to end, and why."""
+    """The lease to end, and the reason."""
 
     epoch: Annotated[
         int,
@@ -63,14 +63,14 @@ class ReleasePhone(Because):
 
 
 class HoldPhone(Because):
-    """For how long, how long it may wait for the phone, and why."""
+    """How long to hold the phone, how long to wait for it, and the reason."""
 
     seconds: Annotated[int, Field(ge=60, le=10_800)] = 1800
     wait_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600
 
 
 class Rerun(Because):
-    """What to repeat, and why."""
+    """Which items to repeat, and the reason."""
 
     failed_only: Annotated[
         bool, Field(description="Repeat only the items that are not completed")
@@ -110,7 +110,7 @@ class _OfScope(RequestModel):
 
 
 class Pause(_OfScope):
-    """What does not begin until it is resumed, and why."""
+    """The work to pause, and the reason."""
 
     reason: Reason
     stop: Annotated[
@@ -119,19 +119,19 @@ class Pause(_OfScope):
 
 
 class Resume(_OfScope):
-    """Which pause ends."""
+    """The pause to end."""
 
     reason: OptionalReason = ""
 
 
 class PutGroup(PerhapsBecause):
-    """The members of a group; without any it is no group."""
+    """The members of a group; an empty list removes the group."""
 
     member_ids: Annotated[list[Name], Field(max_length=MOST_MEMBERS, fail_fast=True)]
 
 
 class PutCleanUp(PerhapsBecause):
-    """What is done after each run on a group's phones."""
+    """The clean-up steps after each run on the group's phones."""
 
     steps: Annotated[
         list[CleanUpStepWord] | None,
@@ -140,7 +140,7 @@ class PutCleanUp(PerhapsBecause):
 
 
 class PutAccountOfMany(PutAccount):
-    """One account of many."""
+    """One account in a request for many accounts."""
 
     account_id: Name
 
@@ -152,7 +152,7 @@ class PutAccounts(RequestModel):
 
 
 class Invite(PerhapsBecause):
-    """Whom to invite, and for how long."""
+    """The host to invite, and how long the invitation is valid."""
 
     role: Literal["agent", "gateway"] = "agent"
     member_id: Annotated[
@@ -167,7 +167,7 @@ class Invite(PerhapsBecause):
 
 
 class CreateKey(RequestModel):
-    """The name of a new key, what it may do, and until when."""
+    """A new key: its name, its scopes, and when it expires."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     scopes: Annotated[
@@ -196,7 +196,7 @@ class _OnPhone(RequestModel):
 
 
 class Verify(_OnPhone):
-    """On which phone a capability is to be proved."""
+    """The phone on which to verify the capability."""
 
     inputs: Annotated[
         Object | None, Field(description="The inputs; if absent, default inputs that change little")
@@ -204,7 +204,7 @@ class Verify(_OnPhone):
 
 
 class CheckProfile(_OnPhone):
-    """An app profile, and the phone on which to look for what it names."""
+    """An app profile, and the phone on which to check it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
     profile_toml: Annotated[str, Field(min_length=1, max_length=LONGEST_PROFILE)]

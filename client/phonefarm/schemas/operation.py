@@ -7,7 +7,7 @@ from pydantic import Field
 
 
 class Pause(ResponseModel):
-    """Work that does not begin."""
+    """The work that a pause holds back."""
 
     scope: str
     name: Annotated[
@@ -19,10 +19,10 @@ class Pause(ResponseModel):
 
 
 class Paused(Pause):
-    """A pause, how many runs it stops, and what it means for what waits in it."""
+    """A pause, the number of runs that it stops, and its effect on waiting items."""
 
     stopped: int
-    waiting: Annotated[int, Field(description="Number of items that wait in the scope")]
+    waiting: Annotated[int, Field(description="Number of waiting items in the scope")]
     deadlines_soon: Annotated[
         int,
         Field(
@@ -51,7 +51,7 @@ class Resumed(ResponseModel):
 
 
 class ApiKey(ResponseModel):
-    """An API key, without its text."""
+    """An API key, without its secret."""
 
     key_id: str
     name: str
@@ -64,13 +64,13 @@ class ApiKey(ResponseModel):
 
 
 class NewApiKey(ApiKey):
-    """A new key with its text, which is shown only here."""
+    """A new key with its secret; only this response shows the secret."""
 
     secret: str
 
 
 class ApiKeyList(ResponseModel):
-    """The keys in use by name, then the revoked ones, the newest first."""
+    """The valid keys, ordered by name, then the revoked keys, newest first."""
 
     keys: tuple[ApiKey, ...]
 
@@ -91,7 +91,7 @@ class Finding(ResponseModel):
 
 
 class Examination(ResponseModel):
-    """How a controller and its farm are."""
+    """The state of a controller and its farm."""
 
     verdict: Annotated[str, Field(description="The worst verdict of all findings")]
     summary: Annotated[
@@ -106,7 +106,7 @@ class Examination(ResponseModel):
 
 
 class VerificationStarted(ResponseModel):
-    """A run that proves something on a real phone."""
+    """The process of a verification or of a profile check."""
 
     process_id: Uuid
 
@@ -125,7 +125,7 @@ class Verification(ResponseModel):
 
 
 class Rerun(ResponseModel):
-    """The process that repeats the request of another."""
+    """The process that repeats another process's request."""
 
     process_id: Uuid
     request_id: str | None

@@ -14,7 +14,7 @@ from pydantic import Field
 
 
 class RecordTarget(ResponseModel):
-    """Where the process runs; both are null for a group, unless it has one item."""
+    """Where the process runs; both fields are null for a group, unless the process has one item."""
 
     account_id: str | None
     phone_id: str | None

@@ -39,7 +39,7 @@ class ProcessFilter(Query):
             alias="status",
             max_length=20,
             description=(
-                "Processes with any of these values; to give several, repeat the parameter"
+                "Processes with any of these statuses; to give several, repeat the parameter"
             ),
         ),
     ] = Field(default_factory=list)

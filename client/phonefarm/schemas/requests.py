@@ -86,7 +86,8 @@ class Step(RequestModel):
 
     action: Annotated[Name, Field(description="edit_profile")]
     params: (
-        Annotated[Object, Field(description="At least one of display_name, bio, username")] | None
+        Annotated[Object, Field(description="At least one of display_name, bio and username")]
+        | None
     ) = None
     mutation_kind: Any = None
     randomized: Any = None
@@ -178,7 +179,7 @@ class CancelContent(RequestModel):
 
 
 class Snapshot(RequestModel):
-    """What is known of an account's persona, for later runs."""
+    """What the caller knows about an account's persona, for later runs."""
 
     account_id: Name
     ugc_account_id: Name
@@ -212,17 +213,16 @@ class Replay(RequestModel):
 
 
 class PutAccount(RequestModel):
-    """The phone and app of an account, and whether it may be used."""
+    """An account's phone and app, and whether the farm may use the account."""
 
-    phone_id: Annotated[Name, Field(description="null if the account is on no phone")] | None
+    phone_id: Annotated[Name, Field(description="null if the account has no phone")] | None
     app: Annotated[Name, Field(description="The name of the app profile, e.g. shortvideo")]
     active: bool = True
     condition: Annotated[
         Literal["ok", "needs_attention"],
         Field(
             description=(
-                "While an account is in needs_attention it gets no work, until a person clears "
-                "that state"
+                "An account in needs_attention gets no work until a person clears this state"
             )
         ),
     ] = "ok"
@@ -237,5 +237,5 @@ class LogIn(RequestModel):
     )
     ticket: Annotated[
         str | None,
-        Field(min_length=1, max_length=128, description="As POST /console/tickets answered it"),
+        Field(min_length=1, max_length=128, description="The ticket from POST /console/tickets"),
     ] = None

@@ -20,7 +20,7 @@ from pydantic import Field
 
 
 class ProcessList(ResponseModel):
-    """A page of processes, the newest first."""
+    """A page of processes, newest first."""
 
     processes: tuple[ProcessRecord, ...]
     next_cursor: Annotated[str | None, Field(description="null on the last page")]
@@ -52,7 +52,7 @@ class Transition(ResponseModel):
 
 
 class Timeline(ResponseModel):
-    """Every transition, the oldest first."""
+    """Every transition, oldest first."""
 
     process_id: Uuid
     transitions: tuple[Transition, ...]
@@ -60,7 +60,7 @@ class Timeline(ResponseModel):
 
 
 class ProcessEvent(ResponseModel):
-    """The `data` of one server-sent event; its `id` is the number of its newest transition."""
+    """The data of one server-sent event; the `id` is the number of its newest transition."""
 
     emitted_at: Instant
     process: ProcessRecord
@@ -68,7 +68,7 @@ class ProcessEvent(ResponseModel):
 
 
 class ReasonCount(ResponseModel):
-    """How many items or phones a reason blocks, and its remedy."""
+    """A reason, the number of items or phones that it blocks, and its remedy."""
 
     reason: str
     count: int
@@ -84,7 +84,7 @@ class PhoneReason(ResponseModel):
 
 
 class ItemExplanation(ResponseModel):
-    """Why one item waits; without reasons it is about to be claimed."""
+    """Why one item waits; if there are no reasons, a controller is about to claim the item."""
 
     queue_item_id: Uuid
     status: ItemState
@@ -133,7 +133,7 @@ class Attempt(ResponseModel):
 
 
 class QueueItem(ResponseModel):
-    """One queue item: its plan, its attempts, its outputs."""
+    """One queue item, with its plan, attempts and outputs."""
 
     queue_item_id: Uuid
     process_id: Uuid
@@ -164,13 +164,13 @@ class DeliveryAttempt(ResponseModel):
     attempt: int
     ended_at: Instant | None
     outcome: str
-    http_status: Annotated[int | None, Field(description="null if no answer came")]
+    http_status: Annotated[int | None, Field(description="null if the receiver did not respond")]
     error: str | None
     gateway_id: str
 
 
 class Delivery(ResponseModel):
-    """One callback, and its attempts."""
+    """One callback, and the attempts to send it."""
 
     delivery_id: str
     sequence: int
@@ -181,7 +181,7 @@ class Delivery(ResponseModel):
         Field(
             json_schema_extra={"enum": ["pending", "leased", "delivered", "dead", "stopped"]},
             description=(
-                "dead: the farm gave up after 24 hours; stopped: the receiver answered 410"
+                "dead: the farm gave up after 24 hours; stopped: the receiver responded with 410"
             ),
         ),
     ]
@@ -196,30 +196,37 @@ class Delivery(ResponseModel):
 
 
 class DeliveryList(ResponseModel):
-    """The callbacks of a process, the oldest first."""
+    """A process's callbacks, oldest first."""
 
     process_id: Uuid
     deliveries: tuple[Delivery, ...]
 
 
 class FailingReceiver(ResponseModel):
-    """An address that does not take its callbacks; the farm tries again."""
+    """A receiver that does not accept its callbacks; the farm will try again."""
 
     receiver: Annotated[str, Field(description="Scheme, host and port")]
-    waiting: Annotated[int, Field(description="Callbacks that wait for it")]
-    since: Annotated[Instant, Field(description="When the oldest of them was made")]
-    process_id: Annotated[Uuid, Field(description="The process of the oldest")]
-    error: Annotated[str, Field(description="Why its last attempt failed")]
+    waiting: Annotated[
+        int,
+        Field(description="Number of callbacks that the farm has not delivered to this receiver"),
+    ]
+    since: Annotated[
+        Instant, Field(description="Time at which the oldest of these callbacks was created")
+    ]
+    process_id: Annotated[Uuid, Field(description="The process of the oldest of these callbacks")]
+    error: Annotated[
+        str, Field(description="Why the last attempt to send the oldest callback failed")
+    ]
 
 
 class FailingReceiverList(ResponseModel):
-    """The receivers that do not take their callbacks, the longest waiting first."""
+    """The receivers that do not accept their callbacks; the longest failing one is first."""
 
     receivers: tuple[FailingReceiver, ...]
 
 
 class Replayed(ResponseModel):
-    """The callbacks that are due again."""
+    """The callbacks that the farm will send again."""
 
     process_id: Uuid
     sequences: tuple[int, ...]
@@ -237,18 +244,20 @@ class Evidence(ResponseModel):
     bytes: int
     sha256: str
     truncated: bool
-    action_index: Annotated[int | None, Field(description="null for the whole run")]
+    action_index: Annotated[
+        int | None, Field(description="null if the file belongs to the whole run")
+    ]
     received_at: Instant | None
     removed_at: Annotated[
         Instant | None,
         Field(description="Time at which retention removed the file; this entry remains"),
     ]
     removed_why: str | None
-    url: Annotated[str, Field(description="A URL that is relative to the URL of this answer")]
+    url: Annotated[str, Field(description="The file's URL, relative to the URL of this response")]
 
 
 class RunEvidence(ResponseModel):
-    """Whether all evidence of an attempt is here."""
+    """Whether all evidence of an attempt has arrived."""
 
     run_id: Uuid
     queue_item_id: Uuid | None
@@ -273,7 +282,7 @@ class EvidenceList(ResponseModel):
 
 
 class AppVerification(ResponseModel):
-    """Whether a capability is live verified with an app's present profile."""
+    """Whether a capability is live verified with the app's current profile."""
 
     app: str
     profile_version: str
@@ -304,7 +313,7 @@ class CapabilityList(ResponseModel):
 
 
 class Session(ResponseModel):
-    """Whose key a request has."""
+    """The name and scopes of a request's key."""
 
     name: Annotated[
         str, Field(description="The name of the key. The farm's own key is named ingest_secret.")
@@ -314,33 +323,33 @@ class Session(ResponseModel):
         Instant | None,
         Field(
             description=(
-                "Time at which the console asks for the key again; null if the request has a key"
+                "Time at which the login to the console expires; null if the request has a key"
             )
         ),
     ]
 
 
 class Ticket(ResponseModel):
-    """Stands for a key, once."""
+    """A ticket that can be used once instead of a key."""
 
-    ticket: Annotated[str, Field(description="Counts once, at this gateway")]
+    ticket: Annotated[str, Field(description="Works once, and only at this gateway")]
     expires_at: Instant
 
 
 class Alive(ResponseModel):
-    """The gateway runs."""
+    """The gateway is running."""
 
     status: Literal["ok"]
 
 
 class Ready(ResponseModel):
-    """The controller answers and knows this gateway."""
+    """The controller answers and accepts this gateway."""
 
     status: Literal["ready"]
 
 
 class FieldError(ResponseModel):
-    """What is wrong with one field."""
+    """One wrong field."""
 
     field: str
     message: str

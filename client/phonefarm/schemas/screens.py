@@ -10,7 +10,7 @@ from pydantic import Field
 MOST_THUMBNAILS = 200
 StillKind: TypeAlias = Literal["jpeg", "png"]
 Ticket = Annotated[
-    str, Field(min_length=1, max_length=128, description="For a caller without the cookie")
+    str, Field(min_length=1, max_length=128, description="Needed if the request has no cookie")
 ]
 
 
@@ -24,7 +24,7 @@ class Open(RequestModel):
 
 
 class Show(RequestModel):
-    """The phones whose thumbnails are wanted from now on; the first message may have a ticket."""
+    """The phones whose thumbnails to send from now on; the first message may have a ticket."""
 
     type: Literal["show"]
     ticket: Ticket | None = None
@@ -32,7 +32,7 @@ class Show(RequestModel):
 
 
 class KeyFrame(RequestModel):
-    """The viewer's decoder begins again."""
+    """The viewer's decoder has restarted, and needs a key frame."""
 
     type: Literal["key_frame"]
 
@@ -51,19 +51,24 @@ class Frame:
 
 
 class Info(ResponseModel):
-    """How the frames after it are to be read."""
+    """How to read the frames that follow this message."""
 
     type: Literal["info"] = "info"
     mode: Literal["video", "stills"]
-    codec: Annotated[str, Field(description="For WebCodecs; jpeg for stills")]
+    codec: Annotated[str, Field(description="The codec string for WebCodecs; jpeg for stills")]
     width: int
     height: int
-    reason: Annotated[str | None, Field(description="Why these are stills: a word, a sentence")]
-    warning: Annotated[str | None, Field(description="What a person should know")]
+    reason: Annotated[
+        str | None,
+        Field(
+            description="Why the frames are stills and not video: a word, a colon and a sentence"
+        ),
+    ]
+    warning: Annotated[str | None, Field(description="A problem that the viewer should know about")]
 
 
 class InputRefused(ResponseModel):
-    """Input does not reach the phone."""
+    """The phone did not get the viewer's input."""
 
     type: Literal["input_refused"] = "input_refused"
     reason: str
@@ -71,21 +76,21 @@ class InputRefused(ResponseModel):
 
 
 class Clipboard(ResponseModel):
-    """The phone's clipboard, for the viewer that asked."""
+    """The phone's clipboard, for the viewer that asked for it."""
 
     type: Literal["clipboard"] = "clipboard"
     text: str
 
 
 class ClipboardSet(ResponseModel):
-    """The phone has the text that was pasted."""
+    """The phone has received the viewer's clipboard text."""
 
     type: Literal["clipboard_set"] = "clipboard_set"
     sequence: int
 
 
 class Ended(ResponseModel):
-    """The last message: why nothing more is shown."""
+    """The last message: why the stream has ended."""
 
     type: Literal["ended"] = "ended"
     reason: str
@@ -96,36 +101,39 @@ Said: TypeAlias = Info | InputRefused | Clipboard | ClipboardSet | Ended
 
 
 class Thumbnail(ResponseModel):
-    """Of which phone a small picture is."""
+    """The phone that a small picture shows."""
 
     type: Literal["thumbnail"] = "thumbnail"
     phone_id: str
     taken_at: Instant | None
     source: Annotated[
-        Literal["phone", "evidence"], Field(description="evidence: a picture of the run on it")
+        Literal["phone", "evidence"],
+        Field(description="phone: the screen; evidence: a picture that the phone's run stored"),
     ]
-    refused: Annotated[str | None, Field(description="Why there is no picture")]
+    refused: Annotated[
+        str | None, Field(description="Why there is no picture; null if there is a picture")
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A thumbnail and what it is of."""
+    """A thumbnail, and the phone that it shows."""
 
     about: Thumbnail
     jpeg: bytes = field(repr=False)
 
 
 class Node(ResponseModel):
-    """One element of the screen, by the names of Android's AccessibilityNodeInfo."""
+    """One element of the screen, with the field names of Android's AccessibilityNodeInfo."""
 
-    parent: Annotated[int, Field(description="Index in nodes; -1 for a root")]
+    parent: Annotated[int, Field(description="The parent's index in nodes; -1 for a root")]
     class_name: str
     text: str
     resource_id: str
     description: str
     package: str
     bounds: Annotated[
-        tuple[int, ...], Field(description="Left, top, right, bottom in pixels of the phone")
+        tuple[int, ...], Field(description="Left, top, right and bottom, in the phone's pixels")
     ]
     clickable: bool
     enabled: bool
@@ -140,15 +148,21 @@ class Inspection(ResponseModel):
     """A picture of the screen and its elements."""
 
     picture: Annotated[str, Field(description="JPEG, base64")]
-    width: Annotated[int, Field(description="In pixels of the phone, as are the bounds")]
+    width: Annotated[int, Field(description="In the phone's pixels, like the bounds")]
     height: int
     taken_at: Instant
-    nodes: Annotated[tuple[Node, ...], Field(description="Parents stand before children")]
-    tree_refused: Annotated[str | None, Field(description="Why there are no elements")]
-    moved: Annotated[bool, Field(description="The screen changed meanwhile")]
+    nodes: Annotated[
+        tuple[Node, ...], Field(description="The elements; each parent comes before its children")
+    ]
+    tree_refused: Annotated[
+        str | None, Field(description="Why there are no elements; null if there are elements")
+    ]
+    moved: Annotated[
+        bool, Field(description="True if the screen changed between the picture and the elements")
+    ]
 
 
 class StillQuery(Query):
-    """The form of a still."""
+    """The picture format of a still."""
 
     format: StillKind = "jpeg"

@@ -140,9 +140,9 @@ def _check_identity(hello: AgentHello, known: Agent) -> None:
         raise FarmError(
             Reason.IDENTITY_CLONED,
             (
-                f"agent {hello.agent_id} was last seen with incarnation {known.incarnation}, and "
-                f"the incarnation {hello.incarnation} of this agent cannot follow it: check "
-                "whether its state directory was copied"
+                f"agent {hello.agent_id} last connected with incarnation {known.incarnation}, and "
+                f"this agent's incarnation {hello.incarnation} cannot follow it: check whether "
+                "the agent's state directory was copied"
             ),
         )
 

@@ -237,7 +237,7 @@ def _refusal(
         return ""
     owner = owners.get(before.agent_id)
     if owner is not None and owner.connected and before.transport is not Transport.ABSENT:
-        return f"agent {before.agent_id} has a connected phone with the same serial number"
+        return f"agent {before.agent_id} already has a connected phone with the same serial number"
     return ""
 
 

@@ -25,9 +25,9 @@ async def open_farm_authority(settings: Settings, database: Database) -> Authori
         known = await authority_or_new(tx, authority.fingerprint)
     if known != authority.fingerprint:
         raise AuthorityBrokenError(
-            f"the certificate authority in {place} is not that of the farm in this database "
-            f"(sha256 {known}): copy the farm's ca.pem and ca.key from another controller or from "
-            "a backup"
+            f"the certificate authority in {place} does not belong to the farm in this database, "
+            f"whose certificate has the SHA-256 {known}: copy the farm's ca.pem and ca.key from "
+            "another controller or from a backup"
         )
     return authority
 

@@ -121,7 +121,7 @@ class Enrollment:
             member_id = invited.member_id or wanted
             if not is_name(member_id) or (wanted and wanted != member_id):
                 raise invalid_field(
-                    "member_id", f"must be {invited.member_id or 'a name'}: --name NAME"
+                    "member_id", f"must be {invited.member_id or 'a name'}; set it with --name"
                 )
             if not invited.member_id:
                 await _check_new(tx, invited.role, member_id)

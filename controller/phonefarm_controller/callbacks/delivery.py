@@ -22,7 +22,7 @@ from phonefarm_controller.store.delivery_attempts import LoggedAttempt
 log = structlog.get_logger()
 
 MOST_PER_RECEIVER = 8
-LAPSED = "its gateway did not report the result in time"
+LAPSED = "the gateway did not report the result in time"
 GIVE_UP_SECONDS = 24 * 3600.0
 FIRST_RETRY_SECONDS = 5.0
 MOST_RETRY_SECONDS = 3600.0

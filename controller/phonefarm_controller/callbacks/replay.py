@@ -113,7 +113,7 @@ def _undelivered(kept: Sequence[Delivery]) -> list[Delivery]:
             Reason.STATE_CONFLICT,
             (
                 "the farm has not given up or stopped any delivery of this process; to send a "
-                "callback again that was delivered, name its sequence"
+                "delivered callback again, name its sequence"
             ),
             detail="nothing_to_replay",
         )

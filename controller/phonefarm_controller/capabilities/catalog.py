@@ -173,7 +173,7 @@ def not_verified(capability: str) -> FarmError:
     return FarmError(
         Reason.CAPABILITY_NOT_LIVE_VERIFIED,
         (
-            f"{capability} may run unattended only after it is live verified with the current "
+            f"{capability} can run unattended only after it is live verified with the current "
             "version of the app profile; use mode manual"
         ),
         detail=capability,

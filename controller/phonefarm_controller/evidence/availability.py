@@ -87,9 +87,9 @@ def _claim(backend: EvidenceBackend, farm_id: str, newest: str | None) -> None:
         )
     if newest is not None and not backend.has(newest):
         raise WrongBackendError(
-            f"{backend} contains neither a marker nor the evidence of this farm: set --evidence "
-            "to the directory (mount it first) or bucket that all controllers of the farm share; "
-            "or, if the evidence is lost, write the farm's name into the marker: "
+            f"{backend} contains neither a marker nor this farm's evidence: set --evidence to the "
+            "directory (mount it first) or bucket that all controllers of the farm share; or, if "
+            "the evidence is lost, write the farm's name into the marker: "
             f"{backend.marking(farm_id)}"
         )
     backend.mark(farm_id)

@@ -109,7 +109,7 @@ class EvidenceUpload:
             await in_thread(part.remove)
             raise
         except PartialFileGoneError as error:
-            message = "another upload of this file took over"
+            message = "another upload of this file has taken over"
             raise FarmError(Reason.STATE_CONFLICT, message, detail="uploading") from error
         except OSError as error:
             raise self._unwritable(error) from error

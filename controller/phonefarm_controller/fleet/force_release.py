@@ -107,8 +107,8 @@ def _checked(phone_id: str, lease: Lease | None, epoch: int) -> Lease:
         raise conflict("phone_id", "dirty", remedy)
     if lease.state is LeaseState.RELEASING:
         remedy = (
-            "its run has ended and the agent is cleaning the phone: wait; if nobody "
-            "confirms that the phone is"
+            "its run has ended and the agent is cleaning the phone: wait; if the agent does not "
+            "report that the phone is clean, the controller quarantines the phone"
         )
-        raise conflict("phone_id", "releasing", f"{remedy} clean, the controller quarantines it")
+        raise conflict("phone_id", "releasing", remedy)
     return lease

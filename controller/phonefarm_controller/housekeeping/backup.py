@@ -69,7 +69,7 @@ class Backup:
             message = "the database is PostgreSQL: back it up with pg_dump (docs/operating.md)"
             raise FarmError(Reason.STATE_CONFLICT, message, detail="postgresql")
         if self._busy:
-            message = "another backup is running: wait until it ends"
+            message = "another backup is running: wait until it has finished"
             raise FarmError(Reason.STATE_CONFLICT, message, detail="backup_running")
         self._busy = True
         try:

@@ -22,7 +22,8 @@ def outcome_unknown(action: str) -> Failure:
         code=f"{FailureCode.OUTCOME_UNKNOWN}:{action}",
         message=(
             f"the run ended during {action}, and the farm does not know whether the action was "
-            "done; the farm does not repeat the action, because it could take effect twice"
+            "done; the farm does not repeat the action, because the action could take effect "
+            "twice"
         ),
         failure_class=FailureClass.WORK,
         final=True,
@@ -60,8 +61,8 @@ def expired(*, deadline: bool, last: Failure | None) -> Failure:
     return Failure(
         code=FailureCode.PHONE_UNAVAILABLE,
         message=(
-            "no suitable phone was free before the work reached the farm's own limit of "
-            f"waiting{before}"
+            "no suitable phone was free before the work reached the farm's own limit on "
+            "waiting{before}"
         ),
         failure_class=FailureClass.EXPIRED,
     )

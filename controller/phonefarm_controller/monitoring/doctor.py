@@ -145,7 +145,8 @@ class Doctor:
         if not self._disk_alarm.shortage:
             return ok("disk", "the disk has space for new work")
         remedy = (
-            "free some space on the disk of --data; until then, the controller refuses new work"
+            "free some space on the disk that holds --data; until then, the controller refuses "
+            "new work"
         )
         return fail("disk", self._disk_alarm.shortage, remedy)
 

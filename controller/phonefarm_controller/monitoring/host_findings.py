@@ -41,7 +41,7 @@ def findings_of_agents(known: Sequence[Agent], *, version: str) -> list[Finding]
         found = [tell("agents", f"not connected: {some(away)}", helps)]
     others = sorted(agent.agent_id for agent in here if agent.version != version)
     if others:
-        text = f"these agents do not have the version of this controller, {version}: {some(others)}"
+        text = f"these agents do not have this controller's version, {version}: {some(others)}"
         helps = "upgrade the agents on these hosts, or finish the upgrade of this controller"
         found.append(warn("versions", text, helps))
     return found
@@ -85,8 +85,8 @@ def finding_of_certificates(
         return ok("certificates", "no host has a certificate")
     if near:
         helps = (
-            "read the agent's log; if the certificate of a host has expired, the host needs a "
-            f"new invitation: `phonefarm agents invite --agent-id {near[0]}`"
+            "read the agent's log; if a host's certificate has expired, the host needs a new "
+            "invitation: `phonefarm agents invite --agent-id {near[0]}`"
         )
         return warn("certificates", f"expired or about to expire: {some(near)}", helps)
     hosts = counted(len(ends), "host")
@@ -114,7 +114,7 @@ def findings_of_gateways(
             *found,
         ]
     if not refused:
-        text = "no gateway calls this controller: REST does not work, and no callback is sent"
+        text = "no gateway calls this controller: REST does not work, and no callbacks are sent"
         found.append(warn("gateways", text, "start a gateway, or read its log"))
     return found
 
@@ -123,7 +123,7 @@ def _refused(gateway: RefusedGateway) -> Finding:
     helps = "give the gateway the controller's PHONEFARM_GATEWAY_TOKEN"
     if gateway.member_id:
         helps = (
-            "to let it work again, run `phonefarm agents invite --gateway --agent-id "
+            "to let the gateway work again, run `phonefarm agents invite --gateway --agent-id "
             f"{gateway.member_id}`, then `phonefarm-gateway join TOKEN --state DIR` on its host"
         )
     elif gateway.why == Reason.ROLE_NOT_ALLOWED:

@@ -119,4 +119,4 @@ def _unidentified(devices: Sequence[StoredUnidentifiedDevice]) -> list[Finding]:
     if not names:
         return []
     text = f"{counted(len(names), 'device')} that adb lists cannot be identified: {some(names)}"
-    return [warn(CHECK, text, "`phonefarm phones needs-hands` says what to do at which device")]
+    return [warn(CHECK, text, "`phonefarm phones needs-hands` shows what to do at each device")]

@@ -230,7 +230,7 @@ async def _request_id(tx: Transaction, before: Process) -> str | None:
     raise conflict(
         "process_id",
         "no_request_id",
-        "the caller already uses every request id that the rerun could get",
+        "the caller already uses every request id that the rerun could have",
     )
 
 

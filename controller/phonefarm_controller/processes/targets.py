@@ -105,7 +105,7 @@ def _group(target: Target, app: str | None, facts: TargetFacts) -> tuple[Slot, .
     if len(distinct) > MOST_IN_A_GROUP:
         raise FarmError(
             Reason.GROUP_TOO_LARGE,
-            f"the group has {len(distinct)} members; one request may have at most "
+            f"the group has {len(distinct)} members; one request can have at most "
             f"{MOST_IN_A_GROUP}",
             problems=(
                 FieldProblem(field="target", message=f"has more than {MOST_IN_A_GROUP} members"),

@@ -306,7 +306,7 @@ def _own(hello: AgentHello, shown: CertificateFacts | None) -> AgentHello:
     if hello.agent_id not in {"", own_id}:
         raise FarmError(
             Reason.AGENT_ID_NOT_YOURS,
-            f"the certificate is for {own_id}, but the hello says that the agent is "
+            f"the certificate is for {own_id}, but the hello names the agent "
             f"{hello.agent_id[:128]}",
             detail=own_id,
         )

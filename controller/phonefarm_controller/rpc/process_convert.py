@@ -140,7 +140,7 @@ def cancel_of(request: pb.CancelProcessRequest, *, caller: str) -> CancelRequest
         raise unknown_process(request.process_id)
     problems = [
         FieldProblem(
-            field=field, message=f"is required, and may have at most {LONGEST_TEXT} characters"
+            field=field, message=f"is required, and must have at most {LONGEST_TEXT} characters"
         )
         for field, value in (("reason", request.reason), ("requested_by", request.requested_by))
         if not value.strip() or len(value) > LONGEST_TEXT or "\0" in value

@@ -208,7 +208,7 @@ class _View:
             await self._refuse("insufficient_scope:operate", message)
             return
         if not 0 < len(control) <= MOST_CONTROL:
-            message = f"a control message has 1 to {MOST_CONTROL} bytes, not {len(control)}"
+            message = f"a control message must have 1 to {MOST_CONTROL} bytes, not {len(control)}"
             await self._refuse("control_not_allowed", message)
             return
         hold = await self._current_hold()
@@ -256,11 +256,11 @@ def _next_event(report: agent_pb2.ScreenReport | None) -> pb.ViewEvent:
     """Return a later event; the end of the agent's call is one."""
     if report is not None and report.WhichOneof("body") == "event":
         return report.event
-    gone = pb.ViewEnded(reason="agent_away", message="the connection to the phone's agent ended")
+    gone = pb.ViewEnded(reason="agent_away", message="the connection to the phone's agent was lost")
     return pb.ViewEvent(ended=gone)
 
 
 def _refusal(report: agent_pb2.ScreenReport | None) -> FarmError:
     if report is None or report.WhichOneof("body") != "refused":
-        return unavailable("agent_away", "the connection to the phone's agent ended")
+        return unavailable("agent_away", "the connection to the phone's agent was lost")
     return unavailable(report.refused.reason, report.refused.message)

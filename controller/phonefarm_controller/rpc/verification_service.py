@@ -46,7 +46,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             message = f"must be 1 to {LONGEST_PROFILE_NAME} characters from A-Z a-z 0-9 . _ : -"
             raise invalid_field("name", message)
         if not 0 < len(request.profile_toml) <= LONGEST_PROFILE:
-            message = f"is required, and may have at most {LONGEST_PROFILE} characters"
+            message = f"is required, and must have at most {LONGEST_PROFILE} characters"
             raise invalid_field("profile_toml", message)
         process_id = await self._verification.check_profile(
             request.name, request.profile_toml, _ask(request, caller().name)
@@ -80,7 +80,7 @@ def _ask(
     problems = []
     for field, value in (("phone_id", request.phone_id), ("requested_by", request.requested_by)):
         if not value.strip() or len(value) > LONGEST_ID or "\0" in value:
-            message = f"is required, and may have at most {LONGEST_ID} characters, without NUL"
+            message = f"is required, and must have at most {LONGEST_ID} characters, without NUL"
             problems.append(FieldProblem(field=field, message=message))
     if problems:
         raise invalid(*problems)

@@ -65,8 +65,8 @@ class Pauses:
         """
         if not 0 < len(reason.strip()) <= LONGEST_REASON:
             message = (
-                f"must have 1 to {LONGEST_REASON} characters; everybody who asks why work waits "
-                "can read it"
+                f"must have 1 to {LONGEST_REASON} characters; everybody who asks why work is "
+                "waiting can read the reason"
             )
             raise invalid_field("reason", message)
         async with self._database.writing() as tx:

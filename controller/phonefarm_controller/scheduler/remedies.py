@@ -52,8 +52,8 @@ def remedy(blockers: Sequence[Blocker]) -> str:
             return _of_phone(first, blockers)
         case _K.STORAGE_FULL:
             return (
-                "free some space on the controller's data disk, or use a larger disk; claims then "
-                "continue by themselves"
+                "free some space on the controller's data disk, or use a larger disk; the "
+                "controller then claims work again by itself"
             )
         case _:
             assert_never(first.kind)
@@ -100,23 +100,23 @@ def _of_account(first: Blocker) -> str:
     match first.kind:
         case _K.ACCOUNT_NEEDS_ATTENTION:
             clear = f"`phonefarm accounts clear {account} --reason TEXT`"
-            return f"check {account} in the app on {phone}, then confirm that it works: {clear}"
+            return f"check {account} in the app on {phone}; if the account works, run {clear}"
         case _K.ACCOUNT_INACTIVE:
-            return f"make it active: {put}"
+            return f"to make the account active, run {put}"
         case _K.ACCOUNT_ELSEWHERE:
             return (
-                f"bind it to this phone again: {put}; or cancel this process, and send a new "
-                "request for the phone on which the account is now"
+                f"to bind the account to this phone again, run {put}; or cancel this process, and "
+                "send a new request for the account's current phone"
             )
         case _K.ACCOUNT_AMBIGUOUS:
             return (
-                "name target.account_id, or make all but one of them inactive: "
-                f"{put[:-1]} --inactive`"
+                "name the account in target.account_id, or make all but one of the phone's "
+                f"accounts inactive: run {put[:-1]} --inactive` for each"
             )
         case _K.NO_PHONE_IN_GROUP:
-            return f"give the group members: `phonefarm groups put {account} --phones PHONE`"
+            return f"to give the group members, run `phonefarm groups put {account} --phones PHONE`"
         case _:
-            return f"bind an account of {first.app} to it: {put}"
+            return f"to bind an account of {first.app} to the phone, run {put}"
 
 
 def _of_phone(first: Blocker, blockers: Sequence[Blocker]) -> str:
@@ -125,7 +125,7 @@ def _of_phone(first: Blocker, blockers: Sequence[Blocker]) -> str:
         case _K.PHONE_QUARANTINED:
             back = f"`phonefarm phones return {first.phone_id} --reason TEXT`"
             if first.moment is None:
-                return f"check {phones}, then {back}"
+                return f"check {phones}, then run {back}"
             if first.detail.startswith(PROVING):
                 return (
                     "nothing to do: the phone gets a golden job when its agent offers it; to "
@@ -144,7 +144,7 @@ def _of_phone(first: Blocker, blockers: Sequence[Blocker]) -> str:
                 "itself"
             )
         case _K.PHONE_NEEDS_HANDS:
-            return f"go to {phones}: {first.detail}; `phonefarm phones needs-hands` lists them all"
+            return f"go to {phones}: {first.detail}; `phonefarm phones needs-hands` lists all tasks"
         case _K.PHONE_RETIRED:
             return f"{phones} will not come back: cancel this process, and request another phone"
         case _K.PHONE_OFFLINE:
@@ -160,8 +160,8 @@ def _of_phone(first: Blocker, blockers: Sequence[Blocker]) -> str:
         case _K.AGENT_DRAINING:
             undrain = f"`phonefarm agents undrain {first.subject} --reason TEXT`"
             return (
-                f"its host is being drained ({first.detail}); to give the host work again, run "
-                f"{undrain}"
+                f"the phone's host is being drained ({first.detail}); to give the host work "
+                f"again, run {undrain}"
             )
         case _K.AGENT_DISCONNECTED:
             return f"start the agent {first.subject}, or repair its connection to a controller"

@@ -44,8 +44,8 @@ class Places:
         if self.taken >= self._most:
             raise FarmError(
                 Reason.TOO_MANY_SCREENS,
-                f"this controller has {self._most} such viewers already: end one, or start it with "
-                "a higher --screens",
+                f"this controller already has {self._most} such viewers: close a viewer, or start "
+                "the controller with a higher --screens",
                 detail=str(self._most),
             )
         self.taken += 1
@@ -100,7 +100,8 @@ class Links(Generic[_Order, _Report]):
                 raise unavailable(
                     "no_answer",
                     f"the agent {agent_id} did not open the screen within {ANSWER_SECONDS:g} s; "
-                    "agents before 0.2.0 cannot: upgrade it",
+                    "agents older than 0.2.0 cannot show screens: if this agent is older, "
+                    "upgrade it",
                 ) from None
             yield link
         finally:
@@ -116,7 +117,10 @@ class Links(Generic[_Order, _Report]):
         """
         link = self._waiting.get(ticket)
         if link is None or agent_id not in {None, link.agent_id}:
-            raise FarmError(Reason.UNKNOWN_TICKET, "this controller has no such ticket (any more)")
+            raise FarmError(
+                Reason.UNKNOWN_TICKET,
+                "this controller does not have this ticket, or no longer has it",
+            )
         del self._waiting[ticket]
         link.arrived.set()
         return link

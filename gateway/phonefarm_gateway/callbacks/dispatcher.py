@@ -135,7 +135,8 @@ class _Dispatcher:
             # A failure in one delivery must not end the others.
             _log.exception("delivery.crashed", delivery_id=delivery.delivery_id)
             attempt = Attempt(
-                outcome=DeliveryOutcome.FAILED, error="the gateway failed; its log says why"
+                outcome=DeliveryOutcome.FAILED,
+                error="the gateway failed; its log contains the cause",
             )
         if attempt is not None:
             await self._reports.add(attempt.report(delivery.delivery_id, delivery.lease_token))

@@ -127,7 +127,7 @@ class Sender:
             async with asyncio.timeout(self._attempt_seconds):
                 return await self._post(_as_written(delivery.url), body, headers)
         except TimeoutError:
-            return _failed(f"no answer within {self._attempt_seconds:g} s")
+            return _failed(f"no response within {self._attempt_seconds:g} s")
         except aiohttp.ClientConnectorCertificateError as error:
             return _failed(f"the receiver's certificate is not trusted: {error.certificate_error}")
         except aiohttp.ClientSSLError as error:
@@ -138,9 +138,9 @@ class Sender:
             why = error.os_error.strerror or str(error.os_error) or type(error.os_error).__name__
             return _failed(f"cannot connect: {why}")
         except aiohttp.ClientResponseError as error:
-            return _failed(f"the answer is not HTTP: {error.message}")
+            return _failed(f"the response is not HTTP: {error.message}")
         except aiohttp.ServerDisconnectedError:
-            return _failed("the receiver closed the connection before the end of its answer")
+            return _failed("the receiver closed the connection before the end of its response")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _failed(f"{type(error).__name__}: {error}")
 

@@ -113,11 +113,11 @@ def _check_status(status: int) -> None:
         )
     if 400 <= status < 500 and status not in _PASSING:
         message = (
-            f"does not exist: its server answered {status}; upload the file, then "
-            "send the request again"
+            f"does not exist: its server responded with {status}; upload the file, then send the "
+            "request again"
         )
         raise _AssetError(Reason.ASSET_MISSING, message)
-    raise _unreachable(f"its server answered {status}")
+    raise _unreachable(f"its server responded with {status}")
 
 
 def _unreachable(message: str) -> _AssetError:

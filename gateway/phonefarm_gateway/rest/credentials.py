@@ -59,8 +59,9 @@ def check_own_page(request: web.Request) -> None:
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "foreign_origin",
-            "A page of another site sent this request. The console's cookie is accepted only from "
-            "the console's own pages. If the gateway is behind a proxy, set --console-origin.",
+            "A page on another site sent this request. The gateway accepts the console's cookie "
+            "only from the console's own pages. If the gateway is behind a proxy, start it with "
+            "--console-origin.",
         )
     # A form of another site can send other types without asking.
     if not is_safe and request.can_read_body and request.content_type != "application/json":

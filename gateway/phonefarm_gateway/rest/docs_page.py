@@ -24,9 +24,9 @@ _CODE: Final = re.compile(r"`([^`]*)`")
 
 
 _SOURCE: Final = (
-    "<p>This page is made from <a href='openapi.json'>openapi.json</a>. The <code>inputs</code> of "
-    "each capability are described in <code>inputs_schema</code> of <a href='capabilities'>GET "
-    "/capabilities</a> (send your key).</p>"
+    "<p>The gateway makes this page from <a href='openapi.json'>openapi.json</a>. <a "
+    "href='capabilities'>GET /capabilities</a> (send your key) describes the <code>inputs</code> "
+    "of each capability, in the field <code>inputs_schema</code>.</p>"
 )
 
 
@@ -77,7 +77,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
         yield f"<p>Body: {_kind(media['schema'])}</p>"
         if "example" in media:
             yield f"<pre>{escape(json.dumps(media['example'], indent=1))}</pre>"
-    yield "<table><tr><th>Status</th><th></th><th>Answer</th></tr>"
+    yield "<table><tr><th>Status</th><th></th><th>Response</th></tr>"
     for code, answer in operation["responses"].items():
         kinds = [
             f"{_kind(media['schema'])} <span class='soft'>{escape(kind)}</span>"
@@ -96,7 +96,7 @@ def _schemas(schemas: Mapping[str, Any]) -> Iterator[str]:
         yield f"{_text(schema.get('description', ''))}</summary><table>"
         required = schema.get("required", ())
         for field, kind in schema.get("properties", {}).items():
-            need = "" if field in required else " <span class='soft'>may be left out</span>"
+            need = "" if field in required else " <span class='soft'>optional</span>"
             yield (
                 f"<tr><td><code>{escape(field)}</code>{need}</td><td>{_kind(kind)}</td>"
                 f"<td>{_text(kind.get('description', ''))}</td></tr>"
@@ -131,10 +131,10 @@ def _kind(schema: Mapping[str, Any]) -> str:
 _LIMITS: Final = {
     "minimum": "from",
     "maximum": "to",
-    "minLength": "at least",
-    "maxLength": "characters at most",
-    "minItems": "items at least",
-    "maxItems": "items at most",
+    "minLength": "characters: at least",
+    "maxLength": "characters: at most",
+    "minItems": "items: at least",
+    "maxItems": "items: at most",
     "default": "default",
 }
 

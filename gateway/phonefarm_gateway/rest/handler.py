@@ -117,7 +117,11 @@ def _check_rate(request: web.Request, key: str | None) -> None:
 
 def _check_login_rate(request: web.Request) -> None:
     remote = request.remote or ""
-    _take_token(request.app[LOGIN_RATES], remote, "This address has tried to log in too often.")
+    _take_token(
+        request.app[LOGIN_RATES],
+        remote,
+        "There were too many attempts to log in from this address.",
+    )
 
 
 def _take_token(rates: RateLimiter, name: str, detail: str) -> None:

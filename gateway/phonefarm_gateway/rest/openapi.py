@@ -19,39 +19,42 @@ _PATH_ID: Final = re.compile(r"\{(\w+)\}")
 _TAGS: Final = {
     "Work": "Enqueue work, and cancel it.",
     "Content": "Videos to post, and personas of accounts.",
-    "Processes": "The state and history of the work, and its evidence.",
-    "Callbacks": "The deliveries of events to callers.",
-    "Farm": "Capabilities, and the stream, health and audit of the whole farm.",
+    "Processes": "The state, history and evidence of work.",
+    "Callbacks": "How the farm delivers events to callers.",
+    "Farm": "Capabilities, and the whole farm's event stream, health and audit.",
     "Phones": "Phones, and what operators do to them.",
-    "Screens": "What phones show, live and as pictures, and the input of who holds one.",
+    "Screens": "Phones' screens, live and as pictures, and the input of people who hold phones.",
     "Accounts": "Accounts and groups.",
     "Hosts": "Agents, their incidents, and invitations.",
     "Operation": "Pauses, verifications and API keys.",
-    "Console": "The web console at /console: log in with a key, and log out.",
+    "Console": "Login to and logout from the web console at /console.",
     "Service": "The gateway itself.",
 }
 _ABOUT: Final = """\
 The control plane for farms of Android phones.
 
 Send `Authorization: Bearer KEY`. The gateway does not coerce JSON types. It ignores unknown keys \
-in a body, and refuses unknown filters of a list. Text must not contain NUL characters or \
-unpaired surrogates; values may be nested up to 64 levels deep. Errors are problem documents (RFC \
-9457): `error` is for programs, and `errors` names each wrong field."""
+in a body, but refuses unknown query parameters. Text must not contain NUL characters or unpaired \
+surrogates. Values can be nested up to 64 levels deep. Errors are problem documents (RFC 9457). \
+Their `error` field is for programs, and their `errors` field names each wrong field."""
 
 _COMMON: Final[Mapping[HTTPStatus, str]] = {
-    HTTPStatus.BAD_REQUEST: "`two_credentials`: a key and the console's cookie",
+    HTTPStatus.BAD_REQUEST: (
+        "`two_credentials`: the request has both a key and the console's cookie"
+    ),
     HTTPStatus.UNAUTHORIZED: "`unauthenticated`: the key is missing or wrong",
     HTTPStatus.FORBIDDEN: "`insufficient_scope:<scope>`: the key lacks this scope; "
-    "`foreign_origin`: a page of another site used the console's cookie",
-    HTTPStatus.TOO_MANY_REQUESTS: "`rate_limited`: wait as many seconds as Retry-After says",
+    "`foreign_origin`: a page on another site used the console's cookie",
+    HTTPStatus.TOO_MANY_REQUESTS: (
+        "`rate_limited`: wait for the number of seconds in the Retry-After header"
+    ),
     HTTPStatus.INTERNAL_SERVER_ERROR: (
-        "`no_secret_configured`; or `internal`, whose `detail` contains the id of the log line "
-        "with the cause"
+        "`no_secret_configured`; `internal`: `detail` contains the id of the log line with the "
+        "cause"
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: (
         "`controller_unavailable`, `storage_full`, `evidence_away`, `gateway_token_refused`: try "
-        "again; the farm may or may not have carried out the request, but you may safely repeat "
-        "it"
+        "again; the farm may or may not have carried out the request, and you can safely repeat it"
     ),
 }
 _OF_BODIES: Final[Mapping[HTTPStatus, str]] = {

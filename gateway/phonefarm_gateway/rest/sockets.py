@@ -79,7 +79,7 @@ class Socket:
         await self._send(self._response.send_bytes(data))
 
     async def next(self) -> str | bytes | None:
-        """Return the next message; None when the caller has closed."""
+        """Return the next message; None when the caller has closed the socket."""
         message = await self._response.receive()
         match message.type:
             case WSMsgType.TEXT:
@@ -94,17 +94,21 @@ class Socket:
             async with asyncio.timeout(self._patience):
                 await sending
         except TimeoutError as error:
-            raise ConnectionError("the caller does not read") from error
+            raise ConnectionError("the caller does not read what the gateway sends") from error
 
 
 def understood(shape: type[_Model], message: str | bytes) -> _Model:
     """Return a text message as *shape*; SocketClosedError says what is wrong with it."""
     try:
         if isinstance(message, bytes):
-            raise SocketClosedError(CloseCode.NOT_UNDERSTOOD, "this message must be JSON text")
+            raise SocketClosedError(
+                CloseCode.NOT_UNDERSTOOD, "this message must be text that contains JSON"
+            )
         return validated(shape, parse(message.encode()))
     except (NotJsonError, NotAcceptableError) as error:
-        raise SocketClosedError(CloseCode.NOT_UNDERSTOOD, f"not JSON: {error}") from error
+        raise SocketClosedError(
+            CloseCode.NOT_UNDERSTOOD, f"the message is not JSON: {error}"
+        ) from error
     except Problem as problem:
         raise SocketClosedError(CloseCode.NOT_UNDERSTOOD, problem.detail) from problem
 
@@ -128,7 +132,7 @@ async def serve_socket(
         raise Problem(
             HTTPStatus.UPGRADE_REQUIRED,
             "upgrade_required",
-            "This address is a WebSocket.",
+            "This URL is a WebSocket. Send the headers that open a WebSocket.",
             headers={hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "upgrade"},
         )
     await response.prepare(request)
@@ -176,8 +180,9 @@ def _cookie_key(request: web.Request) -> str | None:
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "foreign_origin",
-            "A page of another site opens this socket. The console's cookie counts for the "
-            "console's own pages; a gateway behind a proxy needs --console-origin.",
+            "A page on another site tried to open this socket. The gateway accepts the console's "
+            "cookie only from the console's own pages. If the gateway is behind a proxy, start it "
+            "with --console-origin.",
         )
     return session.key
 
@@ -188,7 +193,7 @@ def _ticket_key(request: web.Request, first: RequestModel, purpose: str) -> str:
     if key is None:
         raise SocketClosedError(
             CloseCode.UNAUTHENTICATED,
-            "log in to the console, or send a ticket that was not used",
+            "log in to the console, or send a ticket that has not been used",
         )
     return key
 
@@ -199,7 +204,7 @@ async def _first(socket: Socket, shape: type[_Model]) -> _Model:
             message = await socket.next()
     except TimeoutError:
         raise SocketClosedError(
-            CloseCode.NOT_UNDERSTOOD, f"no message came within {FIRST_SECONDS:g} s"
+            CloseCode.NOT_UNDERSTOOD, f"the caller sent no message within {FIRST_SECONDS:g} s"
         ) from None
     if message is None:
         raise ConnectionError("the caller has closed")
@@ -217,7 +222,7 @@ def _keep_little(request: web.Request) -> None:
 
 async def _stopped(stopping: asyncio.Event) -> None:
     await stopping.wait()
-    raise SocketClosedError(CloseCode.STOPPING, "the gateway stops; connect again")
+    raise SocketClosedError(CloseCode.STOPPING, "the gateway is stopping; connect again")
 
 
 async def _told(socket: Socket, refused: RefusedError) -> tuple[CloseCode, str]:

@@ -93,7 +93,7 @@ ENDPOINTS: Final = (
         name="putAccounts",
         tag=TAG,
         summary="Create or replace up to 1,000 accounts: all of them or none",
-        about="Accounts that are not in the body do not change.",
+        about="The call does not change accounts that are not in the body.",
         scope="operate",
         query=NoQuery,
         body=PutAccounts,
@@ -110,7 +110,7 @@ ENDPOINTS: Final = (
         name="putAccount",
         tag=TAG,
         summary="Create or replace an account",
-        about="Making an account inactive ends its waiting work.",
+        about="If you make an account inactive, its waiting work ends.",
         scope="operate",
         query=NoQuery,
         body=requests.PutAccount,
@@ -124,7 +124,7 @@ ENDPOINTS: Final = (
         path="/accounts/{account_id}/clear",
         name="clearAccount",
         tag=TAG,
-        summary="End the needs_attention state of an account, so that it gets work again",
+        summary="End an account's needs_attention state, so that the account gets work again",
         scope="operate",
         query=NoQuery,
         body=Because,
@@ -152,7 +152,7 @@ ENDPOINTS: Final = (
         path="/groups/phone/{group}",
         name="putPhoneGroup",
         tag=TAG,
-        summary="Replace the phones of a group; without phones, remove the group",
+        summary="Replace the phones of a group; an empty list removes the group",
         scope="operate",
         query=NoQuery,
         body=PutGroup,
@@ -166,7 +166,7 @@ ENDPOINTS: Final = (
         path="/groups/account/{group}",
         name="putAccountGroup",
         tag=TAG,
-        summary="Replace the accounts of a group; without accounts, remove the group",
+        summary="Replace the accounts of a group; an empty list removes the group",
         scope="operate",
         query=NoQuery,
         body=PutGroup,
@@ -182,8 +182,9 @@ ENDPOINTS: Final = (
         tag=TAG,
         summary="Set how agents clean the phones of a group after each run",
         about=(
-            "For a phone in several groups, the agent takes every step that at least one of the "
-            "groups sets. For a phone whose groups set no steps, it takes all steps."
+            "If a phone is in several groups, the agent takes every step that at least one of "
+            "these groups sets. If none of the phone's groups sets steps, the agent takes all "
+            "steps."
         ),
         scope="operate",
         query=NoQuery,

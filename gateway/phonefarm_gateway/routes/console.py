@@ -75,7 +75,12 @@ async def make_ticket(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
 def _key(request: web.Request, body: requests.LogIn) -> str:
     """Return the key that the body gives; Problem for none, both, or a ticket that is over."""
     if (body.key is None) == (body.ticket is None):
-        raise invalid(FieldProblem(field="key", message="is required, or a ticket instead"))
+        raise invalid(
+            FieldProblem(
+                field="key",
+                message="is required, unless you send a ticket: send exactly one of the two",
+            )
+        )
     if body.key is not None:
         key = body.key.strip()
         if not is_sound_key(key):
@@ -88,8 +93,9 @@ def _key(request: web.Request, body: requests.LogIn) -> str:
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
             "ticket_over",
-            "This link was used already, or is older than 5 minutes, or the gateway was started "
-            "again. Run `phonefarm console` for a new one, or log in with an API key.",
+            "This link does not work any more: it has already been used, it is older than 5 "
+            "minutes, or the gateway has restarted. Run `phonefarm console` for a new link, or "
+            "log in with an API key.",
             headers={"WWW-Authenticate": "Bearer"},
         )
     return found
@@ -100,8 +106,8 @@ def _check_loopback(request: web.Request) -> None:
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "not_loopback",
-            "A link logs in only on the gateway's own machine, by a loopback address. Log in with "
-            "an API key.",
+            "A link works only on the gateway's own machine, through a loopback address. Log in "
+            "with an API key.",
         )
 
 
@@ -111,9 +117,9 @@ def _origin(request: web.Request) -> str:
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "insecure_connection",
-            "The console logs in over HTTPS, or on the gateway's own machine (127.0.0.1): start "
-            "the gateway with a certificate, name its proxy with --console-origin, or use "
-            "`ssh -L 8080:127.0.0.1:8080 HOST`.",
+            "You can log in to the console only over HTTPS, or on the gateway's own machine "
+            "(127.0.0.1). Start the gateway with a certificate, name its proxy with "
+            "--console-origin, or forward the port with `ssh -L 8080:127.0.0.1:8080 HOST`.",
         )
     return origin
 
@@ -132,8 +138,10 @@ def _set_cookie(response: web.Response, origin: str, value: str, seconds: int) -
 
 
 _INSECURE: Final = {
-    HTTPStatus.FORBIDDEN: "`insecure_connection`: neither HTTPS nor loopback; `foreign_origin`: "
-    "`Origin` is not the console's own"
+    HTTPStatus.FORBIDDEN: (
+        "`insecure_connection`: the connection uses neither HTTPS nor loopback; `foreign_origin`: "
+        "the `Origin` header does not name the console"
+    )
 }
 
 ENDPOINTS: Final = (
@@ -144,9 +152,10 @@ ENDPOINTS: Final = (
         tag="Console",
         summary="Log in to the console with an API key",
         about=(
-            "Sets a cookie that counts as the key for 12 hours, for the console's own pages. "
-            "Needs the header `Origin`, as browsers send it, and a key with the scope `read`, or "
-            "a ticket that stands for one. An address may try 30 times, then once a second."
+            "The response sets a cookie. For 12 hours, the gateway accepts this cookie instead of "
+            "the key, from the console's own pages only. Send the header `Origin`, as browsers "
+            "do, and either a key with the scope `read` or a ticket for such a key. Each IP "
+            "address has 30 attempts, and after that one attempt per second."
         ),
         scope=None,
         query=NoQuery,
@@ -155,17 +164,20 @@ ENDPOINTS: Final = (
         is_login=True,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="Whose key it is.",
+                about="The key's name and scopes.",
                 models=(responses.Session,),
                 headers={"Set-Cookie": "The session"},
             )
         },
         problems={
-            HTTPStatus.UNAUTHORIZED: "`unauthenticated`: the key is wrong; `ticket_over`",
+            HTTPStatus.UNAUTHORIZED: (
+                "`unauthenticated`: the key is wrong; `ticket_over`: the ticket has been used, or "
+                "is too old"
+            ),
             HTTPStatus.FORBIDDEN: f"{_INSECURE[HTTPStatus.FORBIDDEN]}; `insufficient_scope:read`; "
-            "`not_loopback`: a ticket from another machine",
+            "`not_loopback`: the caller sent a ticket from another machine",
             HTTPStatus.TOO_MANY_REQUESTS: (
-                "`rate_limited`: wait as many seconds as Retry-After says"
+                "`rate_limited`: wait for the number of seconds in the Retry-After header"
             ),
             HTTPStatus.SERVICE_UNAVAILABLE: "`controller_unavailable`",
         },
@@ -176,12 +188,14 @@ ENDPOINTS: Final = (
         path="/console/session",
         name="getSession",
         tag="Console",
-        summary="Read whose key the request has, and its scopes",
+        summary="Read the name and the scopes of the request's key",
         scope=_SCOPE,
         query=NoQuery,
         body=NoBody,
         answers={
-            HTTPStatus.OK: ResponseSpec(about="Whose key it is.", models=(responses.Session,))
+            HTTPStatus.OK: ResponseSpec(
+                about="The key's name and scopes.", models=(responses.Session,)
+            )
         },
         handler=show_session,
     ),
@@ -196,9 +210,9 @@ ENDPOINTS: Final = (
         body=NoBody,
         answers={
             HTTPStatus.NO_CONTENT: ResponseSpec(
-                about="The browser forgets the cookie.",
+                about="The response makes the browser delete the cookie.",
                 media_types=(),
-                headers={"Set-Cookie": "An empty session"},
+                headers={"Set-Cookie": "An empty session, which replaces the old one"},
             )
         },
         problems=_INSECURE,
@@ -209,11 +223,11 @@ ENDPOINTS: Final = (
         path="/console/tickets",
         name="makeTicket",
         tag="Console",
-        summary="Make a ticket that logs a browser of this machine in once",
+        summary="Create a ticket that logs in one browser on the gateway's machine, once",
         about=(
-            "Open `/console#ticket=TICKET` within 5 minutes. The ticket stands for the key of "
-            "this request, counts once, and only on the gateway's own machine. Browsers do not "
-            "send what follows `#`, so that no log has it."
+            "Open `/console#ticket=TICKET` in a browser within 5 minutes. The ticket logs in with "
+            "the key of this request. It works once, and only on the gateway's own machine. "
+            "Browsers do not send the part of a URL after `#`, so no log contains the ticket."
         ),
         scope=_SCOPE,
         checks_key=True,

@@ -71,11 +71,11 @@ ENDPOINTS: Final = (
         tag="Content",
         summary="Post one video for one account",
         about=(
-            "You may safely repeat the request: its key is `(account_id, content_id)`. The "
+            "You can safely repeat the request: `(account_id, content_id)` identifies it. The "
             "gateway first checks the API key, the body, the account, and whether the request is "
-            "a duplicate. Then it checks all assets at the same time, for at most 5 s each, with "
-            "HEAD. If the server answers 405, 501 or 403, it tries GET of the first byte. It does "
-            "not follow redirects."
+            "a duplicate. Then it checks all assets at the same time, with HEAD requests that "
+            "take at most 5 s each. If a server responds with 405, 501 or 403, the gateway "
+            "requests the first byte with GET. The gateway does not follow redirects."
         ),
         scope="submit",
         query=NoQuery,
@@ -83,13 +83,14 @@ ENDPOINTS: Final = (
         example=examples.INGEST,
         answers={
             HTTPStatus.ACCEPTED: ResponseSpec(
-                about="The video is in the queue; `queue_status` is QUEUED or SCHEDULED.",
+                about="The video is in the queue. `queue_status` is QUEUED or SCHEDULED.",
                 models=(Ingested,),
                 links=_TO_ITEM,
             ),
             HTTPStatus.OK: ResponseSpec(
                 about=(
-                    "The farm has already ingested the video; `queue_status` is its current state."
+                    "The farm has already ingested the video. `queue_status` is the video's "
+                    "current state."
                 ),
                 models=(Ingested,),
             ),
@@ -98,7 +99,7 @@ ENDPOINTS: Final = (
             HTTPStatus.NOT_FOUND: _ACCOUNT,
             HTTPStatus.UNPROCESSABLE_ENTITY: (
                 "`invalid_request`, `asset_missing:<field>` (4xx), `asset_unreachable:<field>` "
-                "(5xx, redirect, no answer), `asset_url_not_allowed`, `callback_url_not_allowed`"
+                "(5xx, redirect, no response), `asset_url_not_allowed`, `callback_url_not_allowed`"
             ),
         },
         handler=ingest,
@@ -113,7 +114,9 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=requests.CancelContent,
         answers={
-            HTTPStatus.OK: ResponseSpec(about="The video is cancelled.", models=(ContentCancelled,))
+            HTTPStatus.OK: ResponseSpec(
+                about="The farm has cancelled the video.", models=(ContentCancelled,)
+            )
         },
         problems={
             HTTPStatus.NOT_FOUND: "`unknown_content`",
@@ -131,9 +134,10 @@ ENDPOINTS: Final = (
         tag="Content",
         summary="Store the persona of an account",
         about=(
-            "A run gets, as data, the snapshot that is stored when the run is claimed. A snapshot "
-            "is stale if the stored `strategy_version` is greater, or if the versions are equal "
-            "and the stored `strategy_synced_at` is newer."
+            "Each run gets, as data, the snapshot that the farm has stored when the run is "
+            "claimed. The farm ignores a stale snapshot. A snapshot is stale if the stored "
+            "snapshot has a greater `strategy_version`, or the same `strategy_version` and a "
+            "newer `strategy_synced_at`."
         ),
         scope="submit",
         query=NoQuery,
@@ -141,7 +145,7 @@ ENDPOINTS: Final = (
         example=examples.SNAPSHOT,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The farm has stored the snapshot, or it already had a newer one.",
+                about="The farm has stored the snapshot, or already had a newer snapshot.",
                 models=(SnapshotUpserted, SnapshotIgnored),
             )
         },

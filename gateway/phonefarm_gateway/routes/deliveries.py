@@ -32,7 +32,7 @@ ENDPOINTS: Final = (
         path="/processes/{process_id}/deliveries",
         name="listDeliveries",
         tag="Callbacks",
-        summary="List the callbacks of a process and their attempts",
+        summary="List a process's callbacks and the attempts to send them",
         scope="read",
         query=NoQuery,
         body=NoBody,
@@ -48,14 +48,18 @@ ENDPOINTS: Final = (
         path="/failing-receivers",
         name="listFailingReceivers",
         tag="Callbacks",
-        summary="List the receivers that do not take their callbacks",
-        about="Those to which the last attempts failed, and which the farm tries again.",
+        summary="List the receivers that do not accept their callbacks",
+        about=(
+            "The list contains each receiver for which the last attempt failed and the farm will "
+            "try again."
+        ),
         scope="read",
         query=NoQuery,
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The longest waiting first.", models=(responses.FailingReceiverList,)
+                about="The receivers; the one that has failed longest comes first.",
+                models=(responses.FailingReceiverList,),
             )
         },
         handler=list_failing_receivers,
@@ -67,9 +71,9 @@ ENDPOINTS: Final = (
         tag="Callbacks",
         summary="Send callbacks again",
         about=(
-            "The callbacks keep their sequence, id and order, and the farm tries to send them for "
-            "another 24 hours. Without `sequences`, or without a body, it sends all callbacks "
-            "that were not delivered."
+            "The callbacks keep their sequence, id and order. The farm tries to send them for "
+            "another 24 hours. Without `sequences`, or without a body, the farm sends all "
+            "callbacks that were not delivered."
         ),
         scope="operate",
         query=NoQuery,

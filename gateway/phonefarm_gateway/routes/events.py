@@ -103,13 +103,13 @@ ENDPOINTS: Final = (
         tag="Farm",
         summary="Follow the whole farm with server-sent events",
         about=(
-            "The stream sends the new state of each phone, process and incident that changes; one "
-            "event may cover several changes. `phone.updated` contains a Phone, `process.moved` a "
+            "When a phone, process or incident changes, the stream sends its new state. One event "
+            "may cover several changes. `phone.updated` contains a Phone, `process.moved` a "
             "ProcessMoved, and `incident.updated` an Incident. The first event is `farm.reset`: "
-            "when it comes, read the lists. It comes again if you read too slowly, or were "
-            "disconnected for too long. To continue, send the last `id` as `Last-Event-ID`; some "
-            "events may come twice. The gateway sends a comment every 15 s. The stream ends "
-            "within 5 s after its key is revoked."
+            "when you receive it, read the lists. The stream sends `farm.reset` again if you read "
+            "too slowly, or were disconnected for too long. To continue a stream, send the last "
+            "`id` as `Last-Event-ID`; some events may then come twice. The gateway sends a "
+            "comment every 15 s. The stream ends within 5 s after its key is revoked."
         ),
         scope="read",
         query=NoQuery,
@@ -141,10 +141,10 @@ ENDPOINTS: Final = (
         tag="Processes",
         summary="Follow a process with server-sent events",
         about=(
-            "The stream sends the process record at once and after every transition, and ends "
-            "when the process has ended. `id` is a number that rises with every event; to "
-            "continue after an event, send its id as `Last-Event-ID`. The `data` of "
-            "`process.updated` is a ProcessEvent. The gateway sends a comment every 15 s."
+            "The stream sends the process record at once and after every transition. It ends when "
+            "the process has ended. Each event has an `id`, a number that rises with every event. "
+            "To continue after an event, send the event's id as `Last-Event-ID`. The data of each "
+            "`process.updated` event is a ProcessEvent. The gateway sends a comment every 15 s."
         ),
         scope="read",
         query=NoQuery,

@@ -54,7 +54,7 @@ async def revoke_gateway(call: Call[NoQuery, PerhapsBecause]) -> web.StreamRespo
 
 _REVOKED: Final = {
     HTTPStatus.OK: ResponseSpec(
-        about="The member needs a new invitation to join again.", models=(farm.MemberRevoked,)
+        about="To join again, the member needs a new invitation.", models=(farm.MemberRevoked,)
     )
 }
 
@@ -76,13 +76,14 @@ ENDPOINTS: Final = (
         path="/incidents",
         name="listIncidents",
         tag=TAG,
-        summary="List the host incidents that still last, or that ended within the last hour",
+        summary="List the current host incidents, and those that ended within the last hour",
         scope="read",
         query=NoQuery,
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The incidents, ordered by host, oldest first.", models=(farm.IncidentList,)
+                about="The incidents, ordered by host; for each host, oldest first.",
+                models=(farm.IncidentList,),
             )
         },
         handler=list_incidents,
@@ -153,7 +154,7 @@ ENDPOINTS: Final = (
         summary="Create a token with which one host can join once",
         about=(
             "Only this response shows the token. If you repeat the request, the farm creates "
-            "another token; the first one stays valid until it expires."
+            "another token; the first token stays valid until it expires."
         ),
         scope="admin",
         query=NoQuery,

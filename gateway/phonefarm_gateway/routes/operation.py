@@ -95,7 +95,7 @@ ENDPOINTS: Final = (
         path="/capabilities",
         name="listCapabilities",
         tag="Farm",
-        summary="List the capabilities, with their inputs, and show whether they are live verified",
+        summary="List the capabilities with their inputs, and whether they are live verified",
         scope="read",
         query=NoQuery,
         body=NoBody,
@@ -127,7 +127,7 @@ ENDPOINTS: Final = (
         path="/audit",
         name="listAudit",
         tag="Farm",
-        summary="List who did what to whom, and why, newest first",
+        summary="List the audit: who did what to whom, and why; newest first",
         about="To get the next page, send `next_cursor` as `cursor`, with the same filters.",
         scope="operate",
         query=AuditFilter,
@@ -194,8 +194,8 @@ ENDPOINTS: Final = (
         tag=TAG,
         summary="Run a capability on a real phone to verify it",
         about=(
-            "When the process is completed and its evidence has arrived, record the verification. "
-            "If you repeat the request, it starts another run."
+            "When the process is completed and its evidence has arrived, record the verification "
+            "with another call. If you repeat this request, the farm starts another run."
         ),
         scope="operate",
         query=NoQuery,
@@ -226,9 +226,9 @@ ENDPOINTS: Final = (
         path="/profiles/check",
         name="checkProfile",
         tag=TAG,
-        summary="Check on a phone that a run finds everything that an app profile names",
+        summary="Check on a phone whether a run finds everything that an app profile names",
         about=(
-            "The run does not type or post anything. The result of the process shows what it found."
+            "The run does not type or post anything. The process's result shows what the run found."
         ),
         scope="operate",
         query=NoQuery,
@@ -261,7 +261,7 @@ ENDPOINTS: Final = (
         summary="Create an API key",
         about=(
             "Only this response shows the secret. If you repeat the request, the farm refuses it, "
-            "because the name already exists."
+            "because a key with this name already exists."
         ),
         scope="admin",
         query=NoQuery,

@@ -174,7 +174,7 @@ ENDPOINTS: Final = (
     _change(
         "admit",
         name="admitPhone",
-        summary="Take a phone into service; this also ends maintenance or a drain",
+        summary="Take a phone into service, and end its maintenance or drain",
         body=PerhapsBecause,
         handler=admit,
     ),
@@ -204,12 +204,13 @@ ENDPOINTS: Final = (
         name="releasePhone",
         summary="Take a phone from the run that drives it",
         about=(
-            "Use this call for a run that does not end; first try to cancel its process. `epoch` "
-            "identifies the lease: if the phone has another lease by then, nothing changes."
+            "Use this call if a run does not stop; first try to cancel its process. `epoch` "
+            "identifies the lease: if the phone has another lease by now, the call changes "
+            "nothing."
         ),
         body=ReleasePhone,
         example=None,
-        conflicts="`state_conflict:` free, releasing, dirty or epoch_<n>",
+        conflicts="`state_conflict:` followed by free, releasing, dirty or epoch_<n>",
         handler=release,
     ),
     _change(
@@ -217,9 +218,9 @@ ENDPOINTS: Final = (
         name="holdPhone",
         summary="Reserve a phone for a person, with adb access",
         about=(
-            "The hold begins when the current run on the phone ends, before all other work. Read "
-            "the hold until its state is EXECUTING; then `address` is the address of its adb "
-            "server."
+            "The hold begins when the phone's current run ends, before all other work. Read the "
+            "hold until its state is EXECUTING. Its `address` field then contains the address of "
+            "the hold's adb server."
         ),
         body=HoldPhone,
         example=examples.HOLD,

@@ -36,7 +36,7 @@ _ACCEPTED: Final = {
         links=FOLLOWING,
     ),
     HTTPStatus.OK: ResponseSpec(
-        about="The request is a duplicate of an accepted request, or a dry run.",
+        about="The request repeats an accepted request, or is a dry run.",
         models=(Duplicate, DryRun),
         example=examples.DUPLICATE,
     ),
@@ -138,10 +138,10 @@ ENDPOINTS: Final = (
         tag="Work",
         summary="Enqueue work for a capability",
         about=(
-            "You may safely repeat the request: its key is `(capability, "
-            "requested_by.system, request_id)`, and a repeat returns 200 with the "
-            "first process. GET /capabilities lists the capabilities and, in "
-            "`inputs_schema`, the `inputs` of each. Events go to `callback.url`."
+            "You can safely repeat the request: `(capability, requested_by.system, request_id)` "
+            "identifies it, and a repeated request returns 200 with the first process. GET "
+            "/capabilities lists the capabilities; its `inputs_schema` field describes each "
+            "capability's `inputs`. The farm sends events to `callback.url`."
         ),
         scope="submit",
         query=NoQuery,
@@ -161,7 +161,7 @@ ENDPOINTS: Final = (
         tag="Work",
         summary="Edit an account's profile on its phone",
         about=(
-            "One run performs the steps in order. The responses are those of POST "
+            "One run performs the steps in order. The responses are the same as those of POST "
             "/capability-requests/enqueue."
         ),
         scope="submit",
@@ -183,7 +183,7 @@ ENDPOINTS: Final = (
         summary="Cancel a process",
         about=(
             "The controller cancels waiting items at once; active items end in the way that "
-            "`strategy` sets. The call never waits for a phone. After a weaker strategy, you may "
+            "`strategy` sets. The call never waits for a phone. After a weaker strategy, you can "
             "send a stronger one."
         ),
         scope="cancel",
@@ -193,7 +193,7 @@ ENDPOINTS: Final = (
         answers={
             HTTPStatus.OK: ResponseSpec(
                 about=(
-                    "The controller has recorded the cancel, or the process had already "
+                    "The controller has recorded the cancellation, or the process had already "
                     "ended (`ignored_terminal`)."
                 ),
                 models=(Cancelled,),
@@ -208,9 +208,9 @@ ENDPOINTS: Final = (
         tag="Work",
         summary="Repeat the request of a process that has ended",
         about=(
-            "The new process has the plan, target and callback of the old process. You can rerun "
-            "a process once: if you repeat the request, it returns 200 with the same new process. "
-            "A rerun never posts again what was already posted."
+            "The new process has the old process's plan, target and callback. You can rerun a "
+            "process only once: if you repeat the request, the gateway returns 200 with the same "
+            "new process. A rerun never repeats an item that has already posted."
         ),
         scope="operate",
         query=NoQuery,
@@ -262,7 +262,7 @@ ENDPOINTS: Final = (
         name="getProcess",
         tag="Processes",
         summary="Read a process",
-        about="If other sources disagree about the state of the process, this record is right.",
+        about="If other sources show a different state for the process, trust this record.",
         scope="read",
         query=NoQuery,
         body=NoBody,

@@ -152,8 +152,8 @@ _UNAVAILABLE: Final = {
     ),
 }
 _SOCKET_PROBLEMS: Final = {
-    HTTPStatus.FORBIDDEN: "`foreign_origin`: the cookie of the console, from another page",
-    HTTPStatus.UPGRADE_REQUIRED: "`upgrade_required`: the request opens no WebSocket",
+    HTTPStatus.FORBIDDEN: "`foreign_origin`: a page on another site used the console's cookie",
+    HTTPStatus.UPGRADE_REQUIRED: "`upgrade_required`: the request does not open a WebSocket",
 }
 _OPENED: Final = {
     HTTPStatus.SWITCHING_PROTOCOLS: ResponseSpec(about="The socket is open.", media_types=())
@@ -165,11 +165,12 @@ ENDPOINTS: Final = (
         path="/phones/{phone_id}/screen",
         name="viewScreen",
         tag=_TAG,
-        summary="Watch a phone's screen by WebSocket, and drive a phone that you hold",
+        summary="Watch a phone's screen over a WebSocket, and drive a phone that you hold",
         about=(
-            "docs/rest.md has the messages. The console's cookie counts, or a ticket in the first "
-            "message. Needs the scope `watch`; input needs `operate` and a hold of the same key. "
-            "Closes with 4401 when the key does not count, 4403 when it lacks the scope."
+            "docs/rest.md describes the messages. Authenticate with the console's cookie, or with "
+            "a ticket in the first message. The key needs the scope `watch`; to send input, it "
+            "also needs the scope `operate` and must hold the phone. The gateway closes the "
+            "socket with 4401 if the key is not valid, and with 4403 if the key lacks the scope."
         ),
         scope=None,
         query=NoQuery,
@@ -183,8 +184,11 @@ ENDPOINTS: Final = (
         path="/thumbnails",
         name="watchThumbnails",
         tag=_TAG,
-        summary="Watch small pictures of many phones by WebSocket",
-        about="docs/rest.md has the messages. As for a screen, with the scope `watch`.",
+        summary="Watch small pictures of many phones over a WebSocket",
+        about=(
+            "docs/rest.md describes the messages. Authenticate as for a phone's screen. The key "
+            "needs the scope `watch`."
+        ),
         scope=None,
         query=NoQuery,
         body=NoBody,
@@ -197,8 +201,11 @@ ENDPOINTS: Final = (
         path="/phones/{phone_id}/screen/tickets",
         name="makeScreenTicket",
         tag=_TAG,
-        summary="Make a ticket for the first message of a screen's WebSocket",
-        about="It stands for the key of this request, once, for 30 s and this phone.",
+        summary="Create a ticket for the first message of a screen's WebSocket",
+        about=(
+            "The ticket replaces the key of this request. It works once, within 30 s, and only for "
+            "this phone."
+        ),
         scope=_SCOPE,
         checks_key=True,
         query=NoQuery,
@@ -211,8 +218,8 @@ ENDPOINTS: Final = (
         path="/thumbnails/tickets",
         name="makeThumbnailTicket",
         tag=_TAG,
-        summary="Make a ticket for the first message of the thumbnails' WebSocket",
-        about="It stands for the key of this request, once, for 30 s.",
+        summary="Create a ticket for the first message of the thumbnails' WebSocket",
+        about="The ticket replaces the key of this request. It works once, within 30 s.",
         scope=_SCOPE,
         checks_key=True,
         query=NoQuery,
@@ -242,13 +249,13 @@ ENDPOINTS: Final = (
         path="/phones/{phone_id}/inspection",
         name="inspectScreen",
         tag=_TAG,
-        summary="Take a picture of a phone's screen with its elements",
+        summary="Take a picture of a phone's screen, and list the screen's elements",
         scope=_SCOPE,
         query=NoQuery,
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="Picture and elements, of the same moment.", models=(Inspection,)
+                about="The picture and the elements, from the same moment.", models=(Inspection,)
             )
         },
         problems=_UNAVAILABLE,

@@ -13,7 +13,7 @@ MOST_WATCH_SECONDS: Final = 3 * 3600
 FIELDS: Final[tuple[Field, ...]] = (
     TextList(
         name="keywords",
-        description="the keywords to search, one after the other",
+        description="the keywords to search for, one after the other",
         most=20,
         longest=100,
         typed=True,
