@@ -34,9 +34,9 @@ from phonefarm_agent.runs.run_directory import NoRoomError
 from phonefarm_agent.runtimes import image
 
 _ABOUT = """\
-Run, install and check the agent, the daemon on each phone host. The agent owns an adb server, tells
-the controller which phones can work now, and executes each run that the controller assigns to a
-phone in a container of its own.
+Run, install and check the agent, the daemon on each phone host. The agent runs its own adb server
+and tells the controller which phones can work now. It executes each run that the controller assigns
+to a phone, in a separate container.
 """
 
 _EPILOG = """\
@@ -55,7 +55,7 @@ environment:
   PHONEFARM_AGENT_TOKEN       authenticates the agent to a controller on loopback, without TLS; an
                               agent without this token uses the certificate from `join`
   PHONEFARM_AGENT_TOKEN_FILE  a file that holds PHONEFARM_AGENT_TOKEN
-  PHONEFARM_JOIN_TOKEN(_FILE) first join the farm with this token, unless --state has a certificate
+  PHONEFARM_JOIN_TOKEN(_FILE) joins the farm with this token first, unless --state has a certificate
   PHONEFARM_PRODUCTION        1: the agent refuses runtimes without isolation, and scaled timers
   PHONEFARM_TIME_SCALE        for tests: multiplies every timer; above 0, at most 1
   PHONEFARM_LOG_LEVEL         debug, info (default), warning or error

@@ -195,7 +195,7 @@ class Link:
             if status == b"FAIL":
                 raise _RefusedError(self._read(peer, length, end).decode(errors="replace"))
             if status != b"OKAY":
-                raise _BrokenError(f"sync said {status!r}")
+                raise _BrokenError(f"sync answered {status!r}")
 
     def open(self, service: str, *, limit: float) -> Channel:
         """Connect to a service of the phone; raises what Channel raises."""
@@ -217,7 +217,7 @@ class Link:
             raise LinkLostError(f"adb.sock does not answer after {what}")
         state = self.state()
         if state != "device":
-            raise FailedError(Code.PHONE_LOST, f"{what}; adb says: {state}")
+            raise FailedError(Code.PHONE_LOST, f"{what}; adb reports: {state}")
 
     def answers(self) -> bool:
         """Tell whether somebody serves adb.sock."""
@@ -297,7 +297,7 @@ class Link:
         if status == b"FAIL":
             raise _RefusedError(self._read_text(peer, end))
         if status != b"OKAY":
-            raise _BrokenError(f"adb said {status!r}")
+            raise _BrokenError(f"adb answered {status!r}")
 
     def _read_text(self, peer: AdbConnection, end: float) -> str:
         try:

@@ -233,7 +233,9 @@ class Drive:
                 return
             shown = sign.name.value_of(self.find(sign.name.name))
         wanted = " or ".join(sorted(expected))
-        message = f"{shown!r} is logged in, not {wanted}, says {sign.name} on screen {sign.screen}"
+        message = (
+            f"{shown!r} is logged in, not {wanted}: see {sign.name} on the screen {sign.screen}"
+        )
         raise FailedError(Code.ACCOUNT_MISMATCH, message)
 
     def _not_reached(self, name: str) -> FailedError:

@@ -279,7 +279,7 @@ class Phone:
         if expect is not None and answer.code != expect:
             raise FailedError(
                 Code.ADB_FAILED,
-                f"`{words[0]}` ended with {answer.code}: {answer.text()[:500]}",
+                f"`{words[0]}` exited with code {answer.code}: {answer.text()[:500]}",
             )
         return answer
 

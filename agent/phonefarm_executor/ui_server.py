@@ -80,7 +80,7 @@ class UiServer:
         response.begin()
         content = response.read(ANSWER_LIMIT + 1)
         if len(content) > ANSWER_LIMIT:
-            raise ValueError(f"the answer has more than {ANSWER_LIMIT} bytes")
+            raise ValueError(f"the response has more than {ANSWER_LIMIT} bytes")
         if response.status != http.HTTPStatus.OK:
             raise ValueError(f"HTTP status {response.status}: {content[:200]!r}")
         self._used_at = time.monotonic()
@@ -92,11 +92,11 @@ class UiServer:
         try:
             answer = json.loads(content)
         except RecursionError as error:
-            raise ValueError("the answer is nested too deeply") from error
+            raise ValueError("the response is nested too deeply") from error
         match answer:
             case {"error": {"message": str(message)}}:
                 raise UiServerError(message[:500])
             case {"result": result}:
                 return result
             case _:
-                raise ValueError(f"the answer is not JSON-RPC: {content[:200]!r}")
+                raise ValueError(f"the response is not JSON-RPC: {content[:200]!r}")

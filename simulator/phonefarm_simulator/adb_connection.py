@@ -219,7 +219,7 @@ class Connection:
         if stream is None:
             await self._send(Packet(command=Command.CLSE, arg0=0, arg1=packet.arg0))
         elif packet.payload and not stream.take(packet.payload):
-            raise AdbPacketError("the peer sends on without waiting for OKAY")
+            raise AdbPacketError("the peer continues to send without waiting for OKAY")
 
     def _stream_of(self, packet: Packet) -> Stream | None:
         stream = self._streams.get(packet.arg1)

@@ -58,7 +58,7 @@ def _compiled(data: bytes) -> Mapping[str, str]:
     while at + 8 <= len(data):
         kind, _head, size = struct.unpack_from("<HHI", data, at)
         if size < 8:
-            raise ValueError("a chunk without a head")
+            raise ValueError("a chunk has no header")
         if kind == _STRINGS:
             strings = _strings(data[at : at + size])
         elif kind == _ELEMENT:

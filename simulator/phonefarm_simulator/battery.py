@@ -18,6 +18,6 @@ class Battery:
         check_number("level", self.level, 0, 100)
         check_number("celsius", self.celsius, -50, 150)
         if not isinstance(self.charging, bool):
-            raise TypeError("charging is true or false")
+            raise TypeError("charging must be true or false")
         if not isinstance(self.present, bool):
-            raise TypeError("present is true or false")
+            raise TypeError("present must be true or false")

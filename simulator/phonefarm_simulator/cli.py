@@ -21,8 +21,8 @@ MAX_PHONES = 1000
 log = structlog.get_logger()
 
 DESCRIPTION = """\
-Run simulated Android phones. Each is a TCP adb device on 127.0.0.1 with a short-video app inside;
-any adb can drive it:
+Run simulated Android phones. Each phone is an adb device on a TCP port of 127.0.0.1 and has a
+short-video app. Any adb can drive it:
 
   phonefarm-simulator --phones 3 --data /tmp/sim --ready-file /tmp/sim/ready.json
   adb connect 127.0.0.1:PORT                       # PORT from the ready-file
@@ -35,11 +35,12 @@ def _epilog() -> str:
     faults = "\n".join(f"  {fault:<25} {text}" for fault, text in FAULT_DESCRIPTIONS.items())
     kinds = "\n".join(f"  {name:<12} {personality(name).title}" for name in names())
     return (
-        "The control API takes JSON lines, for instance\n"
+        "The control API accepts JSON lines, for example:\n"
         '  {"op": "fault", "serial": "SIM0001", "fault": "slow", "on": true, "milliseconds": 500}\n'
         '  {"op": "state", "serial": "SIM0001"}\n'
         '  {"op": "ledger", "serial": "SIM0001", "since": 0}\n'
-        f"\nPersonalities:\n{kinds}\n\nFaults:\n{faults}\n"
+        f"\nPersonalities:\n{kinds}\n\nFaults (the default of each setting is in "
+        f"brackets):\n{faults}\n"
     )
 
 
@@ -50,35 +51,41 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--phones", type=int, default=1, metavar="N", help="how many (1)")
+    parser.add_argument("--phones", type=int, default=1, metavar="N", help="number of phones (1)")
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="where the ledgers are written"
+        "--data", type=Path, required=True, metavar="DIR", help="folder for the ledgers"
     )
     parser.add_argument(
         "--listen-base",
         type=int,
         default=0,
         metavar="PORT",
-        help="first phone's port, the others above it (0: any free ones)",
+        help="port of the first phone; the other phones use the ports above it (0: any free ports)",
     )
     parser.add_argument(
         "--personality",
         action="append",
         choices=names(),
         metavar="NAME",
-        help=f"what kind of phone, of those below ({DEFAULT}); given again, phones take turns",
+        help=(
+            f"a personality from the list below ({DEFAULT}); if you repeat the option, the phones "
+            "take the personalities in turn"
+        ),
     )
     parser.add_argument(
         "--control",
         default="127.0.0.1:0",
         metavar="HOST:PORT",
-        help="where the control API listens, loopback only (127.0.0.1:0: any free port)",
+        help="loopback address of the control API; port 0 takes any free port (127.0.0.1:0)",
     )
     parser.add_argument(
         "--ready-file",
         type=Path,
         metavar="FILE",
-        help="written once all phones listen: control address, serials and addresses",
+        help=(
+            "write this file when all phones are ready; it contains the control address, and the "
+            "phones' serials and addresses"
+        ),
     )
     parser.add_argument(
         "--log-level", default="info", choices=["debug", "info", "warning", "error"]
@@ -92,11 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     host, colon, port = options.control.rpartition(":")
     if not colon or host not in LOOPBACK or not port.isdecimal() or int(port) > 65535:
-        parser.error("--control: a loopback HOST:PORT, for instance 127.0.0.1:0")
+        parser.error("--control must be a loopback HOST:PORT, for example 127.0.0.1:0")
     if not 1 <= options.phones <= MAX_PHONES:
-        parser.error(f"--phones: a number from 1 to {MAX_PHONES}")
+        parser.error(f"--phones must be 1 to {MAX_PHONES}")
     if options.listen_base and not 1024 <= options.listen_base <= 65536 - options.phones:
-        parser.error("--listen-base: 0 or a port from 1024 that leaves room for every phone")
+        parser.error(
+            "--listen-base must be 0, or 1024 or more with enough ports above it for all phones"
+        )
     configure_logs(program="simulator", level=options.log_level)
     try:
         asyncio.run(_run(options, host, int(port)))

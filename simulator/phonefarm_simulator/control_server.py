@@ -56,12 +56,12 @@ async def answer_line(farm: Farm, line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line)
         if not isinstance(request, dict):
-            return _refusal("a request is an object")
+            return _refusal("a request must be a JSON object")
         return {"ok": True, **await _answer(farm, request)}
     except UnknownPhoneError as error:
-        return _refusal(f"no phone {error}")
+        return _refusal(f"there is no phone {error}")
     except TimeoutError:
-        return _refusal("nothing of that kind came in time")
+        return _refusal("no matching ledger entry came in time")
     except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
         return _refusal(f"{type(error).__name__}: {error}")
 
@@ -94,7 +94,7 @@ async def _answer(farm: Farm, request: Mapping[str, Any]) -> dict[str, Any]:
             phone.set_account(**{name: str(value) for name, value in _settings(request).items()})
             return {}
         case _:
-            raise ValueError(f"unknown op {op!r}")
+            raise ValueError(f"there is no op {op!r}")
 
 
 async def _fault(phone: SimulatedPhone, request: Mapping[str, Any]) -> dict[str, Any]:

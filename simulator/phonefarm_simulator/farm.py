@@ -75,7 +75,7 @@ class SimulatedPhone:
         """Change display_name, username or bio without a hand on the screen."""
         for name, value in values.items():
             if name not in {"display_name", "username", "bio"}:
-                raise ValueError(f"an account has no {name}")
+                raise ValueError(f"an account has no field {name}")
             value.encode()
             setattr(self.phone.app.account, name, value)
 

@@ -74,141 +74,167 @@ class Fault(enum.StrEnum):
 
 
 FAULT_DESCRIPTIONS: dict[Fault, str] = {
-    Fault.OFFLINE: "the connection is accepted and never answered: adb lists the phone as offline",
-    Fault.UNAUTHORIZED: "the phone asks for a key and accepts none",
-    Fault.UNPLUG: "connections are cut and the port refuses until cleared",
-    Fault.RECOVERY: (
-        "adb lists the phone as `mode` (recovery; or bootloader, sideload), no command is run; a "
-        "reboot ends it unless `stays` (false)"
+    Fault.OFFLINE: "the phone accepts connections but never answers: adb lists it as offline",
+    Fault.UNAUTHORIZED: "the phone asks for an adb key, but accepts no key",
+    Fault.UNPLUG: (
+        "the phone cuts its connections, and its port refuses new ones until the fault is cleared"
     ),
-    Fault.SLOW: "every chunk the phone sends is delayed by `milliseconds` (200)",
-    Fault.SHELL_HANGS: "a command is accepted and runs only once the fault is cleared",
+    Fault.RECOVERY: (
+        "adb lists the phone as `mode` (recovery; or bootloader, sideload), and the phone runs no "
+        "commands; a reboot clears the fault unless `stays` (false)"
+    ),
+    Fault.SLOW: "the phone delays every chunk that it sends by `milliseconds` (200)",
+    Fault.SHELL_HANGS: (
+        "the phone accepts commands, but runs them only when the fault has been cleared"
+    ),
     Fault.STORAGE_FULL: "every write fails with 'No space left on device'",
-    Fault.FILES_STAY: "rm removes nothing and says 'Operation not permitted'",
-    Fault.APP_STAYS: "am force-stop ends no app, and says nothing of it",
+    Fault.FILES_STAY: "rm removes nothing and prints 'Operation not permitted'",
+    Fault.APP_STAYS: "am force-stop stops no app, and prints no error",
     Fault.IGNORES_HOME: "the home key does nothing",
-    Fault.BATTERY_LOW: "the level reads `level` (5) percent and discharging",
-    Fault.BATTERY_HOT: "the temperature reads `celsius` (48)",
+    Fault.BATTERY_LOW: "the battery has `level` (5) percent, and is not charging",
+    Fault.BATTERY_HOT: "the battery has a temperature of `celsius` (48)",
     Fault.SERVICE_GONE: "dumpsys cannot find the service `service` (battery)",
     Fault.SCREEN_LOCKED: (
-        "the keyguard, with a secret nobody here knows, lies over everything until cleared"
+        "the keyguard, which has an unknown secret, covers the screen until the fault is cleared"
     ),
     Fault.REBOOT: (
-        "gone for `seconds` (2), then a new boot id and, for `boot_seconds` (0), no "
-        "sys.boot_completed; files and account stay"
+        "the phone disappears for `seconds` (2), then has a new boot id and, for `boot_seconds` "
+        "(0), no sys.boot_completed; its files and account remain"
     ),
     Fault.BOOT_STUCK: (
-        "sys.boot_completed is never set, in this boot and the next ones; a reboot ends it unless "
-        "`stays` (true)"
+        "sys.boot_completed is never set, after this boot and later boots; a reboot clears the "
+        "fault unless `stays` (true)"
     ),
-    Fault.DUPLICATE_SERIAL: "ro.serialno reads `as_serial` (may be empty), as on cheap phones",
+    Fault.DUPLICATE_SERIAL: "ro.serialno is `as_serial` (which can be empty), as on cheap phones",
     Fault.DROP_MID_COMMAND: (
-        "the connection is cut once a command has had its effect: the `nth` (1) whose text has "
-        "`match` in it, or which records `effect` (a ledger kind, say posted); clears itself"
+        "the phone cuts the connection after a command has had its effect: the `nth` (1) command "
+        "whose text contains `match`, or which records `effect` (a kind of ledger entry, for "
+        "example posted); the fault then clears itself"
     ),
-    Fault.LOGGED_OUT: "the app shows its log-in screen",
-    Fault.CONSENT_DIALOG: "a consent dialog lies over the app until it is accepted",
-    Fault.POST_SLOW: "an upload takes `seconds` (2); only then its post is to be seen",
-    Fault.POST_FAILS: "the next tap on Post makes no post and the app says so; clears itself",
+    Fault.LOGGED_OUT: "the app shows its login screen",
+    Fault.CONSENT_DIALOG: "a consent dialog covers the app until somebody accepts it",
+    Fault.POST_SLOW: "each upload takes `seconds` (2); only then does the app show the post",
+    Fault.POST_FAILS: (
+        "the next tap on Post fails, and the app shows an error; the fault then clears itself"
+    ),
     Fault.POST_CRASHES: (
-        "the app ends at the next tap on Post, with the post made or, without `posted` (true), "
-        "not; clears itself"
+        "the app crashes at the next tap on Post, after it has posted or, if `posted` (true) is "
+        "false, before; the fault then clears itself"
     ),
     Fault.NEVER_IDLE: (
-        "`uiautomator dump` waits 10 s for rest and gives up while a video plays or, with "
-        "`everywhere` (false), always; with `compressed_helps` (false) not with --compressed "
-        "(phone-harness#77, uiautomator2#116, mobilewright#117)"
+        "while a video plays, or always if `everywhere` (false) is true, `uiautomator dump` waits "
+        "10 s for the screen to become idle, then gives up; if `compressed_helps` (false) is "
+        "true, dumps with --compressed succeed (phone-harness#77, uiautomator2#116, "
+        "mobilewright#117)"
     ),
-    Fault.DUMP_KILLED: "`uiautomator dump` prints Killed and ends with 137 (AndroidViewClient#181)",
+    Fault.DUMP_KILLED: (
+        "`uiautomator dump` prints Killed and exits with 137 (AndroidViewClient#181)"
+    ),
     Fault.UI_AUTOMATION_TAKEN: (
-        "another program holds the phone's one UiAutomation: a dump and the UI server print "
+        "another program uses the phone's only UiAutomation: dumps and the UI server print "
         "'already registered!' (uiautomator2#1013, xiaocong/uiautomator#218)"
     ),
     Fault.UI_SERVER_DIES: (
-        "the UI server ends at its `nth` (1) call, before its effect or, with `after_effect` "
-        "(false), behind it; clears itself (uiautomator2#1084)"
+        "the UI server exits at the `nth` (1) call, before the call's effect or, if "
+        "`after_effect` (false) is true, after it; the fault then clears itself "
+        "(uiautomator2#1084)"
     ),
     Fault.UI_SERVER_KILLED_AT_START: (
-        "the UI server prints Killed and ends with 137 when it is started (uiautomator2#1076)"
+        "when the UI server starts, it prints Killed and exits with 137 (uiautomator2#1076)"
     ),
     Fault.UI_SERVER_PORT_TAKEN: (
         "the next `nth` (1) starts of the UI server find their port in use (uiautomator2#1127)"
     ),
-    Fault.UI_SERVER_SLOW: "each call takes `milliseconds` (200) longer (uiautomator2#867)",
-    Fault.UI_SERVER_HANGS: "calls are taken and answered once cleared (uiautomator2#1122)",
-    Fault.UI_SERVER_OVERFLOWS: (
-        "a dump deeper than 30 levels ends with StackOverflowError (uiautomator2#1073)"
+    Fault.UI_SERVER_SLOW: (
+        "each call to the UI server takes `milliseconds` (200) longer (uiautomator2#867)"
     ),
-    Fault.UI_SERVER_NOT_CONNECTED: "each call ends with 'UiAutomation not connected!'",
-    Fault.UI_SERVER_EMPTY: "the UI server's dump is an empty text",
+    Fault.UI_SERVER_HANGS: (
+        "the UI server accepts calls, but answers them only when the fault has been cleared "
+        "(uiautomator2#1122)"
+    ),
+    Fault.UI_SERVER_OVERFLOWS: (
+        "a dump of more than 30 levels fails with StackOverflowError (uiautomator2#1073)"
+    ),
+    Fault.UI_SERVER_NOT_CONNECTED: (
+        "each call to the UI server fails with 'UiAutomation not connected!'"
+    ),
+    Fault.UI_SERVER_EMPTY: "the UI server's dump is empty",
     Fault.UI_SERVER_BLIND: (
         "the UI server sees one empty FrameLayout of `android` (uiautomator2#895)"
     ),
     Fault.UI_SERVER_STALE: "the UI server repeats its last dump (mobilecli#439)",
-    Fault.UI_SERVER_HTTP_500: "the UI server answers each call with status 500",
+    Fault.UI_SERVER_HTTP_500: "the UI server answers each call with HTTP status 500",
     Fault.DISPLAY_TIMES_OUT: (
-        "the display goes dark `seconds` (2) after the last touch or key; no `am start` lights it "
-        "(appium#6235, cocoon#509)"
+        "the display turns off `seconds` (2) after the last touch or key; `am start` does not "
+        "turn it on (appium#6235, cocoon#509)"
     ),
-    Fault.WAKE_FAILS: "the key WAKEUP does not light the display (appium#8108)",
+    Fault.WAKE_FAILS: "the key WAKEUP does not turn on the display (appium#8108)",
     Fault.KEYGUARD_SWIPE: (
-        "a keyguard without a secret lies over everything once the display was dark, until it is "
-        "dismissed; `dumpsys trust` says deviceLocked=0 (appium-adb#407, agi#868)"
+        "after the display has been off, a keyguard without a secret covers the screen until it "
+        "is dismissed; `dumpsys trust` reports deviceLocked=0 (appium-adb#407, agi#868)"
     ),
     Fault.LETTERS_LOST: (
-        "the first `count` (2) letters typed within 0.3 s of the touch that set the cursor are "
-        "lost (argent#562)"
+        "the phone loses the first `count` (2) letters that are typed within 0.3 s after the "
+        "touch that set the cursor (argent#562)"
     ),
     Fault.SET_TEXT_IGNORED: (
-        "setText says true and changes nothing (appium-uiautomator2-server#577)"
+        "setText returns true, but changes nothing (appium-uiautomator2-server#577)"
     ),
-    Fault.CLIPBOARD_DENIED: "the clipboard is refused to the shell user (uiautomator2#1010)",
+    Fault.CLIPBOARD_DENIED: "the shell user has no access to the clipboard (uiautomator2#1010)",
     Fault.AM_WAIT_HANGS: "`am start -W` opens the app and never returns (appium#12962)",
     Fault.AM_START_DENIED: (
-        "`am start` ends with 255 and a SecurityException, and opens nothing (appium#11307)"
+        "`am start` prints a SecurityException, exits with 255 and opens nothing (appium#11307)"
     ),
     Fault.SCREENCAP_WARNS: (
-        "screencap prints a warning before the PNG, on stderr or, with `on_stdout` (false), on "
-        "stdout (MaaAssistantArknights#9942)"
+        "before the PNG, screencap prints a warning on stderr or, if `on_stdout` (false) is true, "
+        "on stdout (MaaAssistantArknights#9942)"
     ),
-    Fault.SCREENCAP_FAILS: "screencap prints nothing and ends with 1 (appium#9369)",
+    Fault.SCREENCAP_FAILS: "screencap prints nothing and exits with 1 (appium#9369)",
     Fault.SECOND_DISPLAY: (
-        "a foldable: screencap without -d shows the folded, black display (mobile-mcp#158)"
+        "the phone is a foldable: without -d, screencap shows the folded display, which is black "
+        "(mobile-mcp#158)"
     ),
     Fault.KEYBOARD_CLAIMED: (
-        "mInputShown=true though no keyboard is drawn; BACK leaves the screen (appium-adb#56)"
+        "dumpsys reports mInputShown=true although there is no keyboard on the screen; BACK "
+        "leaves the app's screen (appium-adb#56)"
     ),
-    Fault.LANDSCAPE: "the screen is turned; `wm size` is not (appium#11656)",
+    Fault.LANDSCAPE: (
+        "the screen is rotated, but `wm size` reports the unrotated size (appium#11656)"
+    ),
     Fault.SCREEN_SLIDES: (
-        "the first `count` (2) dumps of a screen find its views lower than a tap does: it slides "
-        "to its place (Maestro#953, agent-device#334)"
+        "the screen slides into place: its first `count` (2) dumps show the views lower than taps "
+        "find them (Maestro#953, agent-device#334)"
     ),
-    Fault.NO_BATTERY: "present: false, status: 1, level: 0 (device-androidia#164)",
+    Fault.NO_BATTERY: (
+        "dumpsys battery reports present: false, status: 1, level: 0 (device-androidia#164)"
+    ),
     Fault.FOREIGN_HELPER: (
-        "another tool's `process` (com.github.uiautomator) runs (uiautomator2#329)"
+        "another tool's process, `process` (com.github.uiautomator), is running (uiautomator2#329)"
     ),
     Fault.PACKAGE_MANAGER_GONE: "pm cannot find the service package, as while Android restarts",
     Fault.STACK_TRACES: (
-        "each command that runs in app_process prints a stack trace on stderr and does its work "
+        "each command that runs in app_process prints a stack trace on stderr, but does its work "
         "(AppAgent#101, scrcpy#1116: MIUI)"
     ),
-    Fault.NO_SHELL_V2: "an Android 6: shell v2 is refused, the banner names no features (dadb#50)",
+    Fault.NO_SHELL_V2: (
+        "the phone has Android 6: it refuses shell v2, and its banner names no features (dadb#50)"
+    ),
     Fault.ENCODER_FAILS_ABOVE: (
-        "the phone's own encoder fails on videos of which a side is longer than `pixels` (1024); "
-        "c2.android.avc.encoder does not (scrcpy#6425)"
+        "the phone's own encoder fails if a side of the video is longer than `pixels` (1024); the "
+        "encoder c2.android.avc.encoder works (scrcpy#6425)"
     ),
     Fault.INJECT_DENIED: (
-        "touches and keys of the shell user and of scrcpy-server are refused: INJECT_EVENTS "
-        "(scrcpy#4352, #5652: MIUI)"
+        "the phone refuses touches and keys from the shell user and from scrcpy-server, because "
+        "they lack INJECT_EVENTS (scrcpy#4352, #5652: MIUI)"
     ),
-    Fault.SECURE_WINDOW: "pictures and videos of any app are black (scrcpy#4821)",
+    Fault.SECURE_WINDOW: "pictures and videos of every app are black (scrcpy#4821)",
     Fault.SERVER_CRASHES: (
-        "scrcpy-server ends with an exception of its encoder `seconds` (2) after the first picture "
+        "scrcpy-server exits with an encoder exception `seconds` (2) after the first picture "
         "(scrcpy#3279)"
     ),
     Fault.SCREEN_SERVER_SLOW: "scrcpy-server takes `seconds` (2) longer to start (scrcpy#6354)",
     Fault.API_GONE: (
-        "scrcpy-server ends before the first picture: Android has no createDisplay for it "
+        "scrcpy-server exits before the first picture, because Android lacks createDisplay "
         "(scrcpy#4908, #6729)"
     ),
 }
@@ -257,22 +283,22 @@ class FaultSettings:
         check_number("pixels", self.pixels, 1, 10_000)
         for name in ("posted", "everywhere", "compressed_helps", "after_effect", "on_stdout"):
             if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} is true or false")
+                raise TypeError(f"{name} must be true or false")
         if self.stays is not None and not isinstance(self.stays, bool):
-            raise TypeError("stays is true or false")
+            raise TypeError("stays must be true or false")
         if self.mode not in MODES:
-            raise ValueError(f"mode is one of {', '.join(MODES)}")
+            raise ValueError(f"mode must be one of {', '.join(MODES)}")
         for name in ("as_serial", "match", "effect", "service", "process"):
             if not isinstance(getattr(self, name), str):
-                raise TypeError(f"{name} is a text")
+                raise TypeError(f"{name} must be text")
 
 
 def check_number(name: str, value: object, low: float, high: float) -> None:
     """Raise TypeError or ValueError unless `value` is a number from `low` to `high`."""
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} is a number")
+        raise TypeError(f"{name} must be a number")
     if not low <= value <= high:
-        raise ValueError(f"{name} is a number from {low} to {high}")
+        raise ValueError(f"{name} must be a number from {low} to {high}")
 
 
 class Faults:

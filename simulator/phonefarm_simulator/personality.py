@@ -33,7 +33,7 @@ def names() -> Sequence[str]:
 def personality(name: str) -> Personality:
     """Return a personality; ValueError names those there are."""
     if name not in names():
-        raise ValueError(f"unknown personality {name}; known are {', '.join(names())}")
+        raise ValueError(f"unknown personality {name}; known: {', '.join(names())}")
     document = tomllib.loads((_FOLDER / f"{name}.toml").read_text())
     return Personality(
         name=name,

@@ -224,7 +224,7 @@ class Phone:
         """Start an app of ours or bring it back; tell whether it was stopped."""
         app = self.apps.find(package)
         if app is None:
-            raise ValueError(f"{package} is none of the apps")
+            raise ValueError(f"{package} is not one of the phone's apps")
         if not app.running:
             self.app_pid += 17
         self.app.out_of_sight = self.display.covered

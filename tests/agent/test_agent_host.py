@@ -111,7 +111,7 @@ async def test_a_killed_adb_server_is_one_incident_with_an_end(
 
             told = [message.inventory.host for message in heard.messages[mark:]]
             assert "adb_server_down" in {host.withheld for host in told}
-            assert over.error.startswith("ended with code")
+            assert over.error.startswith("exited with code")
             assert list(over.serialnos) == ["SIM0001", "SIM0002", "SIM0003"]
             assert [one.kind for one in heard.host().incidents] == ["adb_down"]
             assert heard.host().withheld == ""

@@ -97,7 +97,7 @@ async def test_a_server_that_never_answers_is_left_in_time(model: ModelServer) -
         async with asyncio.timeout(180):
             said = await judge.judge(WISH, ["one"])
 
-    assert said.why == "the model: no answer within 0.2 s"
+    assert said.why == "the model: no response within 0.2 s"
 
 
 async def test_a_model_that_is_away_leaves_it_unsure(model: ModelServer) -> None:

@@ -291,7 +291,7 @@ def test_incidents_outlive_the_agent_and_are_few() -> None:
     first.update(IncidentKind.RUNTIME_DOWN, "docker: no answer, again")
     for _ in range(INCIDENTS_KEPT + 5):
         clock.at += 1
-        first.update(IncidentKind.ADB_DOWN, "ended with code -9", ["P1"])
+        first.update(IncidentKind.ADB_DOWN, "exited with code -9", ["P1"])
         first.update(IncidentKind.ADB_DOWN, "")
     second = anew()
     second.update(IncidentKind.RUNTIME_DOWN, "")

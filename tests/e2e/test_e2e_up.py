@@ -152,7 +152,7 @@ def test_a_program_that_cannot_start_is_quoted(data: Path) -> None:
         code = up.process.wait(60)
 
     assert code == 1
-    assert "the controller ended with" in up.said
+    assert "the controller exited with code" in up.said
     assert "/dev/null" in up.said
     assert "Traceback" not in up.said.partition("controller ended")[0]
 

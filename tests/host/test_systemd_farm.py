@@ -223,7 +223,7 @@ async def test_doctor_looks_while_the_agent_is_stopped(site: Site, at_work: Hand
     assert "no agent runs" in found["adb server"]["text"]
     phones = [finding for name, finding in found.items() if name.startswith("phone 127")]
     assert [finding["verdict"] for finding in phones] == ["ok", "ok"]
-    assert told.startswith(f"checking with the rights of {SERVICE}")
+    assert told.startswith(f"checking with the permissions of {SERVICE}")
     assert left.strip() == ""
 
 

@@ -39,8 +39,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help=(
             "address of a controller; separate several by commas or repeat the option; a host "
-            "that joined the farm does not need this option, because the farm sends it the list "
-            "(env PHONEFARM_AGENT_CONTROLLER)"
+            "that has joined the farm does not need this option, because the farm sends it the "
+            "list (env PHONEFARM_AGENT_CONTROLLER)"
         ),
     )
     run.add_argument(
@@ -58,7 +58,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         default=os.environ.get("PHONEFARM_AGENT_NAME", ""),
         metavar="AGENT_ID",
         help=(
-            "this agent's name in the farm; a host that joined the farm does not need this "
+            "this agent's name in the farm; a host that has joined the farm does not need this "
             "option, because its certificate contains the name"
         ),
     )
@@ -67,9 +67,9 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         default="auto",
         choices=["auto", "docker", "process", "dummy"],
         help=(
-            "what executes runs; auto: docker if a container engine answers and has the "
-            "image, otherwise process, which prints a warning because it isolates "
-            "nothing (default: %(default)s)"
+            "the runtime that executes runs; auto chooses docker if a container engine answers "
+            "and has the image, otherwise process, with a warning because process does not "
+            "isolate runs (default: %(default)s)"
         ),
     )
     run.add_argument(
@@ -77,8 +77,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         default=image.default_name(),
         metavar="NAME",
         help=(
-            "image of the run containers; `phonefarm-agent image build` makes it "
-            "(default: %(default)s)"
+            "image of the run containers; `phonefarm-agent image build` builds it (default: "
+            "%(default)s)"
         ),
     )
     run.add_argument(
@@ -88,8 +88,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         metavar="N",
         help=(
             "keep up to N run containers ready, so that runs begin at once; the agent never keeps "
-            "more than there are phones that can work; each container takes about 20 MiB of "
-            "memory; 0 keeps none (default: %(default)s)"
+            "more containers than it has working phones; each container needs about 20 MiB of "
+            "memory; 0 keeps no containers (default: %(default)s)"
         ),
     )
     run.add_argument(
@@ -115,8 +115,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help=(
-            "for the dummy runtime: use no adb, and pretend to have N phones, named DUMMY0001, "
-            "DUMMY0002 and so on"
+            "for the dummy runtime: do not use adb, and pretend to have N phones, named "
+            "DUMMY0001, DUMMY0002 and so on"
         ),
     )
     run.add_argument(
@@ -141,7 +141,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         type=int,
         default=CACHE_BYTES // MIB,
         metavar="MIB",
-        help="disk space that all fetched files together may take (default: %(default)s)",
+        help="disk space that all fetched files together may use (default: %(default)s)",
     )
     _add_judge_options(run)
     run.add_argument(
@@ -149,8 +149,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         choices=[str(policy) for policy in ScreensPolicy],
         default=os.environ.get("PHONEFARM_SCREENS", str(ScreensPolicy.ALWAYS)),
         help=(
-            "when people may see the screens of this host's phones: off, idle (not while a run is "
-            "on the phone) or always (env PHONEFARM_SCREENS; default %(default)s)"
+            "when people can see the screens of this host's phones: off (never), idle (except "
+            "while a run uses the phone) or always (env PHONEFARM_SCREENS; default: %(default)s)"
         ),
     )
     run.add_argument(
@@ -165,8 +165,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         "--metrics-for-all",
         action="store_true",
         help=(
-            "allow a --metrics address that is not a loopback address; everybody who can reach it "
-            "can then read the metrics"
+            "allow a --metrics address that is not a loopback address; everybody who can reach "
+            "this address can then read the metrics"
         ),
     )
     run.add_argument(
@@ -174,7 +174,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         action="store_true",
         default=os.environ.get("PHONEFARM_STOP_RUNS_ON_EXIT", "") not in {"", "0"},
         help=(
-            "when the agent stops, also end its run containers (env PHONEFARM_STOP_RUNS_ON_EXIT=1)"
+            "when the agent stops, also stop its run containers (env PHONEFARM_STOP_RUNS_ON_EXIT=1)"
         ),
     )
     run.add_argument(
@@ -195,16 +195,19 @@ def _add_judge_options(run: argparse.ArgumentParser) -> None:
         metavar="URL",
         help=(
             "base URL of an OpenAI-compatible server whose model judges videos for fyp_warmup, "
-            "e.g. http://127.0.0.1:8080/v1; without this option, the agent compares words (env "
-            "PHONEFARM_JUDGE_URL; PHONEFARM_JUDGE_KEY or PHONEFARM_JUDGE_KEY_FILE gives the "
-            "server's key)"
+            "e.g. http://127.0.0.1:8080/v1 (env PHONEFARM_JUDGE_URL). Set the server's key in "
+            "PHONEFARM_JUDGE_KEY or PHONEFARM_JUDGE_KEY_FILE. Without this option, the agent "
+            "compares the words of each video's text with the words of the request"
         ),
     )
     run.add_argument(
         "--judge-model",
         default=os.environ.get("PHONEFARM_JUDGE_MODEL", "default"),
         metavar="NAME",
-        help="name of the model on this server (env PHONEFARM_JUDGE_MODEL; default: %(default)s)",
+        help=(
+            "name of the model on the --judge-url server (env PHONEFARM_JUDGE_MODEL; default: "
+            "%(default)s)"
+        ),
     )
     run.add_argument(
         "--judge-per-hour",

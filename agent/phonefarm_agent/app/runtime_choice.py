@@ -80,8 +80,8 @@ async def _docker_or_process(settings: Settings) -> str:
             runtime="process",
             why=str(error),
             lost=(
-                "runs have the rights of this user: they can reach the user's files, the network "
-                "and other processes; the agent checks only their access to the phone"
+                "runs have this user's permissions: they can access the user's files, the network "
+                "and other processes; the agent checks only the runs' access to the phone"
             ),
         )
         return "process"

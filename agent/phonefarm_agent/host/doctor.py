@@ -69,7 +69,7 @@ async def _in_time(check: Check) -> list[Finding]:
     except TimeoutError:
         told = f"no answer within {check.seconds:.0f} s"
     except Exception as error:  # noqa: BLE001 - one check that breaks must not hide the others
-        told = f"the check itself has a fault: {error!r}"
+        told = f"the check itself failed: {error!r}"
     return [
         fail(
             check.name,

@@ -19,7 +19,9 @@ def plan(*, state: Path | None, name: str, tell: Callable[[str], None]) -> list[
     *name* is the agent whose run containers are removed; empty for none.
     """
     runs = _Runs(name, tell)
-    ended = InstallStep(text=f"end the run containers of {name}", needed=runs.found, do=runs.remove)
+    ended = InstallStep(
+        text=f"stop the run containers of {name}", needed=runs.found, do=runs.remove
+    )
     rules = InstallStep(text=f"remove {RULES}", needed=RULES.exists, do=_remove_rules)
     return uninstall.plan(AGENT, state=state, stopped=[ended], files=[rules])
 

@@ -74,7 +74,7 @@ class Judge:
                 self._called.append(self._clock.monotonic())
                 verdict = await self._client.ask(wish, texts)
         except TimeoutError:
-            return self._failed(f"no answer within {self._settings.answer_seconds:g} s")
+            return self._failed(f"no response within {self._settings.answer_seconds:g} s")
         except ModelFailedError as error:
             return self._failed(str(error))
         self._failed_in_a_row = 0

@@ -87,7 +87,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     async for block in response.content.iter_any():
         body += block
         if len(body) > MOST_ANSWER_BYTES:
-            raise ModelFailedError(f"the answer has more than {MOST_ANSWER_BYTES} bytes")
+            raise ModelFailedError(f"the response has more than {MOST_ANSWER_BYTES} bytes")
     return body
 
 
@@ -101,7 +101,7 @@ def read_verdict(body: bytes) -> Verdict:
             fenced = _FENCE.match(content)
             said = _json((fenced[1] if fenced else content).encode(errors="replace"))
         case _:
-            raise ModelFailedError("the answer is not a chat completion")
+            raise ModelFailedError("the response is not a chat completion")
     said = said if isinstance(said, dict) else {}
     match said:
         case {"verdict": str(decision), **rest} if decision in set(Decision):
@@ -126,4 +126,4 @@ def _json(text: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelFailedError("the answer is not JSON") from error
+        raise ModelFailedError("the response is not JSON") from error

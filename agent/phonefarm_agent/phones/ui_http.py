@@ -41,7 +41,7 @@ async def read_answer(
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError as error:
-            raise UiHttpError(f"the answer of the UI server is not HTTP: {error}") from error
+            raise UiHttpError(f"the UI server's response is not HTTP: {error}") from error
         if event is h11.NEED_DATA:
             connection.receive_data(await receive())
         elif isinstance(event, h11.Response):
@@ -49,7 +49,7 @@ async def read_answer(
         elif isinstance(event, h11.Data):
             body += event.data
             if len(body) > ANSWER_LIMIT:
-                raise UiHttpError(f"the answer of the UI server has more than {ANSWER_LIMIT} bytes")
+                raise UiHttpError(f"the UI server's response has more than {ANSWER_LIMIT} bytes")
         elif isinstance(event, h11.EndOfMessage):
             return HttpAnswer(status=status, body=bytes(body))
         else:

@@ -132,7 +132,7 @@ class ScreenStreams:
                 case "thumbnails":
                     await self._thumbnails(stream, order.thumbnails)
                 case _:
-                    unknown = "the agent does not know this order: upgrade the agent"
+                    unknown = "the agent does not know this kind of order: upgrade the agent"
                     refused = ScreenRefusedError("no_answer", unknown)
                     await stream.write(convert.refused_to_wire(refused))
         except ScreenRefusedError as error:

@@ -53,7 +53,7 @@ class BoundedLog:
         tail = b"".join(_read(self._at(number)) for number in numbers)
         left_out = (numbers[0] - 1) * self._part if numbers else 0
         if left_out:
-            head += f"\n--------- phonefarm: about {left_out} bytes left out\n".encode()
+            head += f"\n--------- phonefarm: about {left_out} bytes omitted\n".encode()
         return LogContent(data=head + tail, left_out=left_out)
 
     def remove(self) -> None:

@@ -68,10 +68,10 @@ class Enforcement:
             await self._follow_stop(now)
         match run.cause:
             case Broken():
-                run.gate.close("the agent ends the run")
+                run.gate.close("the agent is stopping the run by force")
                 await self._kill(0.0)
             case Stopped():
-                run.gate.close("the agent stops the run")
+                run.gate.close("the agent is stopping the run")
                 await self._kill(HARD_GRACE_SECONDS * self._scale)
             case None:
                 await self._pass_gate()

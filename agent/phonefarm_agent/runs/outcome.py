@@ -101,8 +101,12 @@ def decide_ending(
 
 
 def _crash_failure(finished: RunFinished | None, exit_code: int | None, detail: str) -> str:
-    code = "an unknown exit code" if exit_code is None else f"exit code {exit_code}"
-    said = f"said {finished.outcome!r} and ended with {code}" if finished else f"ended with {code}"
+    code = "an unknown exit code" if exit_code is None else f"code {exit_code}"
+    said = (
+        f"reported {finished.outcome!r} and exited with {code}"
+        if finished
+        else f"exited with {code}"
+    )
     return (
         f"the executor {said}"
         + ("" if finished else " before it finished")

@@ -95,4 +95,4 @@ def _run(command: list[str]) -> None:
         ) from error
     if done.returncode != 0:
         told = "\n".join(done.stdout.strip().splitlines()[-8:])
-        raise RuntimeFailedError(f"{command[0]} ended with {done.returncode}:\n{told}")
+        raise RuntimeFailedError(f"{command[0]} exited with code {done.returncode}:\n{told}")

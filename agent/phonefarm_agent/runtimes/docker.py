@@ -189,7 +189,7 @@ class DockerRuntime:
                     )
                     continue
             except NotKnownError:
-                return Exit(code=None, detail="the container is gone")
+                return Exit(code=None, detail="the container has disappeared")
             if state.status == "created":
                 return Exit(code=None, detail="the container was never started")
             return Exit(code=state.code, detail="out of memory" if state.out_of_memory else "")

@@ -290,7 +290,9 @@ class Engine:
             finally:
                 api.remove_container(made["Id"], force=True)
         if code != 0:
-            raise RuntimeFailedError(f"{' '.join(command)} in {image} ended with {code}: {output}")
+            raise RuntimeFailedError(
+                f"{' '.join(command)} in {image} exited with code {code}: {output}"
+            )
         return output
 
     def _api(self) -> docker.APIClient:

@@ -112,7 +112,7 @@ class ProcessRuntime:
         try:
             code = int(self._file(handle.run_id, "exit").read_text())
         except (FileNotFoundError, ValueError):
-            return Exit(code=None, detail="the process is gone and left no exit code")
+            return Exit(code=None, detail="the process has disappeared and left no exit code")
         return Exit(code=code)
 
     async def stop(self, handle: Handle, *, grace: float) -> None:

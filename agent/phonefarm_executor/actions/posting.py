@@ -115,7 +115,7 @@ def confirm_post(context: Context) -> Outputs:
         message = f"no {posted} after the tap (the screen reads: {words})"
         raise FailedError(Code.OUTCOME_UNKNOWN, message, detail="confirm_post")
     if shown.find(posted) is None:
-        message = f"the app says that it did not post the video: {shown.words()}"
+        message = f"the app reports that it did not post the video: {shown.words()}"
         raise FailedError(Code.POST_NOT_CONFIRMED, message)
     return {"confirmed": True}
 

@@ -58,7 +58,7 @@ def command(*words: str) -> str:
         raise StepFailedError(f"{' '.join(words)}: {error}") from error
     if done.returncode != 0:
         told = (done.stderr or done.stdout).strip()[-500:]
-        raise StepFailedError(f"{' '.join(words)} ended with {done.returncode}: {told}")
+        raise StepFailedError(f"{' '.join(words)} exited with code {done.returncode}: {told}")
     return done.stdout
 
 

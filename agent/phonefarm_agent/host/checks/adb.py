@@ -45,7 +45,7 @@ async def check_program() -> list[Finding]:
         return [fail("adb", f"adb does not run: {error}", "pip install --force-reinstall adbutils")]
     lines = said.text.splitlines()
     if said.code != 0 or len(lines) < 2:
-        return [fail("adb", f"{binary} ended with {said.code}", "reinstall phonefarm")]
+        return [fail("adb", f"{binary} exited with code {said.code}", "reinstall phonefarm")]
     return [ok("adb", f"{lines[0]}, {lines[1]}")]
 
 
@@ -69,8 +69,8 @@ async def check_phones(settings: Settings, ready: Path) -> list[Finding]:
                 "adb server",
                 str(error),
                 (
-                    "read the error message of adb; check libusb, and check whether another "
-                    "program uses the port"
+                    "read adb's error message; check libusb, and check whether another program "
+                    "uses the port"
                 ),
             )
         ]
@@ -132,7 +132,7 @@ def _of_phone(serial: str, state: str) -> Finding:
         return fail(
             name,
             state,
-            "check that the phone is on, is in this network, and accepts connections (adb tcpip)",
+            "check that the phone is on, is on this network, and accepts connections (adb tcpip)",
         )
     return fail(name, state, _REMEDIES.get(state, "restart the phone"))
 

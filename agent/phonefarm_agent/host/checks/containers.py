@@ -32,7 +32,7 @@ def _check(name: str) -> list[Finding]:
                 fail(
                     "docker limits",
                     f"the engine cannot limit {', '.join(missing)}",
-                    "enable these cgroup controllers on the command line of the kernel",
+                    "enable these cgroup controllers on the kernel's command line",
                 )
             )
         if engine.keeps_runs():

@@ -51,7 +51,8 @@ async def _ping_finding(settings: Settings, target: str, secured: ClientTls | No
             else "set PHONEFARM_AGENT_TOKEN to the controller's value"
             if error.refused
             else (
-                "check that the controller runs, and that PHONEFARM_AGENT_CONTROLLER is its address"
+                "check that the controller is running, and that PHONEFARM_AGENT_CONTROLLER is its "
+                "address"
             )
         )
         return fail("controller", f"{target}: {error}", remedy)
@@ -66,7 +67,7 @@ async def check_certificate(settings: Settings, now: datetime | None = None) -> 
         return [
             warn(
                 "certificate",
-                "this agent has no certificate: it uses a token, which works on loopback only",
+                "this agent has no certificate: it uses a token, which works only on loopback",
                 (
                     "if the controller is on another host, run `phonefarm agents invite` there, "
                     "then `phonefarm-agent join TOKEN` here"
@@ -90,7 +91,7 @@ async def check_certificate(settings: Settings, now: datetime | None = None) -> 
     if facts.ends - now < (facts.ends - facts.begins) / 4:
         remedy = (
             "the agent should have renewed the certificate after half of its lifetime: check that "
-            "the agent runs and reaches the controller"
+            "the agent is running and can reach the controller"
         )
         return [warn("certificate", text, remedy)]
     return [ok("certificate", text)]

@@ -40,13 +40,13 @@ async def check_phone_network(adb: Adb, serials: Iterable[str]) -> list[Finding]
         warn(
             "phones' network",
             (
-                f"this host reaches {', '.join(answering[:SHOWN])}{more} through the network. "
-                "During a run, a server on the phone accepts shell commands without a password "
-                "from every device that reaches the phone"
+                f"this host reaches {', '.join(answering[:SHOWN])}{more} over the network. During "
+                "a run, a server on the phone accepts shell commands, without a password, from "
+                "every device that can reach the phone"
             ),
             (
                 "put the phones into a separate network with client isolation, so that no other "
-                "device reaches them"
+                "devices can reach them"
             ),
         )
     ]

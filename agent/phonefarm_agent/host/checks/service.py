@@ -50,7 +50,8 @@ def _remedy(status: str) -> str:
     remedies = []
     if phones.endswith((" needs hands)", " need hands)")):
         remedies.append(
-            "`phonefarm phones needs-hands` lists the phones and what a person must do at each"
+            "`phonefarm phones needs-hands` lists the phones, and what a person must do at each "
+            "of them"
         )
     if others and others[0].endswith(" evidence files wait"):
         remedies.append(
@@ -58,5 +59,7 @@ def _remedy(status: str) -> str:
             "controller's evidence store; above 1 GiB the agent removes the oldest files"
         )
     if len(others) > 2:  # behind runs and controller stands why the host is withheld
-        remedies.append(f"this host starts no runs until this is repaired: {'; '.join(others[2:])}")
+        remedies.append(
+            f"this host starts no runs until somebody repairs this: {'; '.join(others[2:])}"
+        )
     return "; ".join(remedies)

@@ -171,7 +171,7 @@ def parse_devices(text: str) -> dict[str, str]:
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: str) -> None:
     data = request.encode()
     if len(data) > 0xFFFF:
-        raise AdbError(f"{request[:60]}... is longer than a request to adb may be")
+        raise AdbError(f"{request[:60]}... is longer than adb allows for a request")
     writer.write(b"%04x" % len(data) + data)
     status = await reader.readexactly(4)
     if status == b"OKAY":

@@ -140,7 +140,7 @@ class AdbServer:
             while missed < LOOKS_MISSED:
                 done, _ = await asyncio.wait({ending}, timeout=LOOK_SECONDS)
                 if done:
-                    return f"ended with code {process.returncode}"
+                    return f"exited with code {process.returncode}"
                 try:
                     async with asyncio.timeout(LOOK_SECONDS):
                         await self.adb.version()
@@ -160,7 +160,7 @@ class AdbServer:
                 await asyncio.sleep(0.02)  # The server has no way to say that it is ready.
             else:
                 return
-        raise AdbStartError("it ended at once")
+        raise AdbStartError("it exited at once")
 
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANDROID_", "PHONEFARM_"))}

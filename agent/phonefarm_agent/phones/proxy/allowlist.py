@@ -201,7 +201,7 @@ def _dumpsys(arguments: list[str], _scope: Scope) -> Effect:
             pass
         case _:
             raise RequestRefusedError(
-                "allows only services that read: battery, window, activity, display, package NAME"
+                "allows only the services battery, window, activity, display and package NAME"
             )
     return Effect.READS
 
@@ -232,11 +232,11 @@ def _input(arguments: list[str], _scope: Scope) -> Effect:
 def _am(arguments: list[str], scope: Scope) -> Effect:
     match arguments:
         case ["force-stop", package]:
-            _expect(package == scope.package, f"only {scope.package} may be stopped")
+            _expect(package == scope.package, f"the run may stop only {scope.package}")
         case ["start", *rest]:
             _intent(rest, scope)
         case ["broadcast", "-a", action, "-d", url] if action == SCAN_FILE:
-            _expect(url.startswith("file://"), "only a file may be scanned")
+            _expect(url.startswith("file://"), "the run may scan only files")
             scope.check_media(url.removeprefix("file://"))
         case _:
             raise RequestRefusedError(
@@ -274,10 +274,10 @@ def _intent(arguments: list[str], scope: Scope) -> None:
             _expect(argument in {"-W", "-S"}, f"this option is not allowed: {argument[:100]}")
     _expect(components == 1, "exactly one -n COMPONENT is needed")
     if granted:
-        _expect(bool(scope.media_folder), "only a run that pushes files may grant access to them")
+        _expect(bool(scope.media_folder), "a run may grant access to files only if it pushes files")
         _expect(
             MEDIA_NAME.fullmatch(data) is not None,
-            "access may be granted only to a file of MediaStore",
+            "a run may grant access only to files in MediaStore",
         )
 
 
@@ -291,9 +291,7 @@ def _content(arguments: list[str], scope: Scope) -> Effect:
             _expect(match is not None, "only `--where _data='PATH'` is allowed")
             scope.check_media(match[1] if match else "")
         case _:
-            raise RequestRefusedError(
-                "only scan_file and the query for the row of a file are allowed"
-            )
+            raise RequestRefusedError("only scan_file and the query for a file's row are allowed")
     return Effect.ACTS
 
 
@@ -301,7 +299,7 @@ def _uiautomator(arguments: list[str], scope: Scope) -> Effect:
     _expect(arguments[:1] == ["dump"], "only `uiautomator dump` is allowed")
     rest = arguments[1:]
     rest = rest[1:] if rest[:1] == ["--compressed"] else rest
-    _expect(len(rest) == 1, "says where to write: a file in the run's folder or /dev/tty")
+    _expect(len(rest) == 1, "must name the output file: a file in the run's folder, or /dev/tty")
     if rest != ["/dev/tty"]:
         scope.check_path(rest[0])
     return Effect.ACTS
@@ -312,7 +310,7 @@ def _screencap(arguments: list[str], scope: Scope) -> Effect:
     if rest[:1] == ["-d"]:
         _expect_all(DISPLAY, rest[1:2])
         rest = rest[2:]
-    _expect(len(rest) <= 1, "takes -p, -d DISPLAY and one file")
+    _expect(len(rest) <= 1, "accepts only -p, -d DISPLAY and one file")
     for path in rest:
         scope.check_path(path)
     return Effect.ACTS

@@ -242,7 +242,7 @@ class Proxy:
                     length = int(await upstream.receive_exactly(4), 16)
                     return (await upstream.receive_exactly(length)).decode(errors="replace")
             except (EOFError, ValueError, TimeoutError) as error:
-                raise AdbProtocolError(f"the adb server gave no answer: {error}") from error
+                raise AdbProtocolError(f"the adb server did not answer: {error}") from error
 
     def own_line(self, listing: str) -> str:
         """Return the line of our phone from the adb server's list of all."""
@@ -347,7 +347,7 @@ async def expect_okay(upstream: GatedSocket) -> None:
             raise AdbProtocolError("the adb server's FAIL cannot be read") from error
         raise ServerFailedError((await upstream.receive_exactly(length)).decode(errors="replace"))
     if status != b"OKAY":
-        raise AdbProtocolError(f"the adb server said {status!r}")
+        raise AdbProtocolError(f"the adb server answered {status!r}")
 
 
 async def relay(source: GatedSocket, target: GatedSocket) -> None:

@@ -72,7 +72,8 @@ def _counted(data: bytes, head: int, most: int) -> int:
     length = int.from_bytes(data[head - 4 : head], "big")
     if length > most:
         raise ControlNotAllowedError(
-            f"a text of {length} bytes in a control message of type {data[0]}: at most {most}"
+            f"the text in a control message of type {data[0]} has {length} bytes, but may have at "
+            f"most {most}"
         )
     return head + length
 
@@ -87,7 +88,7 @@ async def read_device_message(reader: asyncio.StreamReader) -> Clipboard | Clipb
         case 0:
             length = int.from_bytes(await reader.readexactly(4), "big")
             if length > MOST_CLIPBOARD:
-                raise ValueError(f"a clipboard of {length} bytes")
+                raise ValueError(f"the clipboard has {length} bytes, which is too many")
             return Clipboard(text=(await reader.readexactly(length)).decode(errors="replace"))
         case 1:
             return ClipboardSet(sequence=int.from_bytes(await reader.readexactly(8), "big"))
@@ -96,4 +97,4 @@ async def read_device_message(reader: asyncio.StreamReader) -> Clipboard | Clipb
             await reader.readexactly(int.from_bytes(head[2:], "big"))
             return None
         case _:
-            raise ValueError(f"a device message of type {kind}")
+            raise ValueError(f"a device message has the unknown type {kind}")

@@ -149,7 +149,7 @@ async def _push_jar(adb: Adb, serial: str, jar: Callable[[], Path]) -> None:
     except ScreenServerJarError as error:
         raise ScreenServerError("screen_server_missing", str(error)) from error
     except TimeoutError as error:
-        raise AdbError("the phone did not take the jar in time") from error
+        raise AdbError("the phone did not accept the jar in time") from error
 
 
 class _Output:

@@ -138,7 +138,7 @@ class ScreenSession:
 
     async def run(self) -> None:
         """Send pictures until cancelled, or until there are none. Then tell the viewers why."""
-        reason, message = "failed", "the agent's log has the cause"
+        reason, message = "failed", "the agent's log contains the cause"
         try:
             reason, message = await self._try_steps()
         except asyncio.CancelledError:
@@ -215,7 +215,7 @@ class ScreenSession:
         try:
             await asyncio.wait({reading, stuck}, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
-                return "screen_server_failed: the phone took no input"
+                return "screen_server_failed: the phone did not accept the input"
             reading.result()
         except (BadVideoError, BadSpsError) as error:
             return f"encoder_failed: {error}"
@@ -250,8 +250,8 @@ class ScreenSession:
         warning = ""
         if _NO_INPUT in server.output():
             warning = (
-                "inject_denied: the phone does not let adb press anything: in its developer "
-                'options switch on "USB debugging (Security settings)" and reboot it'
+                "inject_denied: the phone does not allow input through adb: turn on "
+                '"USB debugging (Security settings)" in its developer options, and reboot the phone'
             )
         info = StreamInfo(
             mode=ViewMode.VIDEO,
@@ -333,9 +333,9 @@ class ScreenSession:
         """
         server = self._server
         if server is None:
-            return "no_input: the phone shows stills, or begins; input needs video"
+            return "no_input: input needs video, but the stream shows stills or has not started yet"
         if _NO_INPUT in server.output():
-            return "inject_denied: the phone does not let adb press anything"
+            return "inject_denied: the phone does not allow input through adb"
         if data[0] == _GET_CLIPBOARD:
             self._clipboard_asker = viewer
         elif data[0] == SET_CLIPBOARD:
@@ -346,13 +346,13 @@ class ScreenSession:
 
     def _write(self, server: ScreenServer, data: bytes) -> str:
         if server.control.transport.is_closing():
-            return "no_input: the stream begins again"
+            return "no_input: the stream is restarting"
         server.control.write(data)
         if server.control.transport.get_write_buffer_size():
             log.warning("screen.input_stuck", serialno=self.serialno)
             server.control.transport.abort()
             self._stuck.set()
-            return "no_input: the phone did not take it in time; the stream begins again"
+            return "no_input: the phone did not accept the input in time; the stream is restarting"
         return ""
 
     def want_key_frame(self) -> None:

@@ -119,7 +119,8 @@ class Screens:
             case ScreensPolicy.IDLE if self._runs.at_work(serialno):
                 return ScreenRefusedError(
                     "run_on_phone",
-                    "a run is on the phone, and its agent was started with --screens idle",
+                    "a run is using the phone, and the phone's agent was started with --screens "
+                    "idle",
                 )
             case _:
                 return None

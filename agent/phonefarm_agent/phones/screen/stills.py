@@ -42,7 +42,9 @@ async def take_still(
         nodes: tuple[UiNode, ...] = ()
         refused, moved = "", False
         if tree and has_run():
-            refused = "run_on_phone: a run reads the screen, and a phone has one reader"
+            refused = (
+                "run_on_phone: a run is reading the screen, and a phone allows only one reader"
+            )
         elif tree:
             try:
                 nodes = await _tree_unless(has_run, device)
@@ -69,7 +71,7 @@ async def _tree_unless(has_run: Callable[[], bool], device: ScreenDevice) -> tup
     try:
         while not reading.done():
             if has_run():
-                raise BadTreeError("a run began meanwhile: ask again when it has ended")
+                raise BadTreeError("a run has started: try again when it has ended")
             await asyncio.wait({reading}, timeout=LOOK_SECONDS)
         return reading.result()
     finally:
@@ -91,7 +93,7 @@ async def _tree(adb: Adb, serial: str) -> tuple[UiNode, ...]:
         async with asyncio.timeout(DUMP_SECONDS):
             answer = await adb.shell(serial, _DUMP)
     except TimeoutError:
-        raise BadTreeError(f"{failure}; uiautomator dump gave no answer in time") from None
+        raise BadTreeError(f"{failure}; uiautomator dump did not answer in time") from None
     if not answer.out.strip():
         raise BadTreeError(f"{failure}; uiautomator dump: {answer.error.strip()[:200]}")
     return await asyncio.to_thread(read_tree, answer.out)

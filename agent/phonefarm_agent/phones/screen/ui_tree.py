@@ -52,7 +52,7 @@ def read_tree(text: str) -> tuple[UiNode, ...]:
     try:
         parser.Parse(text, True)
     except expat.ExpatError as error:
-        raise BadTreeError(f"the dump is no XML: {error}") from error
+        raise BadTreeError(f"the dump is not XML: {error}") from error
     if not nodes:
         raise BadTreeError("the dump has no element")
     return tuple(nodes)

@@ -63,7 +63,9 @@ class ViewerInput:
         if self._gate is not None and not _is_open(self._gate):
             why = self._gate.closed_reason
             self._gate = None
-            self.refuse("hold_ended", f"the hold has ended ({why}): hold the phone again to go on")
+            self.refuse(
+                "hold_ended", f"the hold has ended ({why}): to continue, hold the phone again"
+            )
 
     def pass_on(
         self, *, run_id: str, epoch: int, data: bytes, write: Callable[[bytes], str]
@@ -78,17 +80,20 @@ class ViewerInput:
             self.refuse("control_not_allowed", str(error))
             return
         if not self._take_token():
-            self.refuse("too_many_messages", f"more than {MOST_A_SECOND} messages in a second")
+            self.refuse(
+                "too_many_messages",
+                f"the viewer sent more than {MOST_A_SECOND} messages in a second",
+            )
             return
         gate = self._holds.gate(run_id=run_id, epoch=epoch, serialno=self._serialno)
         if gate is None or not _is_open(gate):
             if run_id == self._run_id:
                 self.check_hold()
-            why = "there is no such hold here" if gate is None else gate.closed_reason
+            why = "this agent does not know the hold" if gate is None else gate.closed_reason
             if why is None:
                 self.refuse("hold_required", "the hold has not begun yet")
             else:
-                self.refuse("hold_ended", f"the hold does not live ({why}): hold the phone again")
+                self.refuse("hold_ended", f"the hold is not active ({why}): hold the phone again")
             return
         self._gate, self._run_id = gate, run_id
         problem = write(data)
