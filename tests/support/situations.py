@@ -593,5 +593,5 @@ async def storage_full(world: World) -> Expected:
     return Expected(
         process_id=process_id,
         reasons={"storage_full": 1},
-        remedies=("the controller's data disk", "by themselves"),
+        remedies=("the controller's data disk", "by itself"),
     )
