@@ -191,7 +191,7 @@ async def test_clock_and_service_say_what_they_are() -> None:
         (
             "3 phones (0 fit); 1 run; controller c:1 connected; host_storage_full:5 MiB free",
             Verdict.WARN,
-            "until this is repaired: host_storage_full:5 MiB free",
+            "until somebody repairs this: host_storage_full:5 MiB free",
         ),
     ],
 )

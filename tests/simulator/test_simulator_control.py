@@ -104,9 +104,9 @@ async def test_faults_battery_and_account_by_control(tmp_path: Path) -> None:
         ("fault", {"serial": "SIM0001", "fault": "slow", "milliseconds": "soon"}, "milliseconds"),
         ("fault", {"serial": "SIM0001", "fault": "reboot", "seconds": -1}, "seconds"),
         ("battery", {"serial": "SIM0001", "level": 400}, "level"),
-        ("account", {"serial": "SIM0001", "password": "x"}, "an account has no password"),
+        ("account", {"serial": "SIM0001", "password": "x"}, "an account has no field password"),
         ("wait", {"serial": "SIM0001", "kind": "posted", "timeout": 0.05}, "in time"),
-        ("dance", {"serial": "SIM0001"}, "unknown op 'dance'"),
+        ("dance", {"serial": "SIM0001"}, "there is no op 'dance'"),
     ],
 )
 async def test_refusals_say_why(
