@@ -21,7 +21,7 @@ from phonefarm_common.service.steps import InstallStep, StepFailedError
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do
-  1  a step failed; the steps before it are done, and you may repeat the command
+  1  a step failed; the steps before it are done, and you can safely repeat it
   2  the request is wrong; nothing was changed
 """
 
@@ -34,7 +34,7 @@ def add_verb(
     """Add `install` or `uninstall`, with its exit codes; return its parser."""
     return verbs.add_parser(
         name,
-        help=f"{name} the service of this host",
+        help=f"{name} the service on this host",
         description=description,
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

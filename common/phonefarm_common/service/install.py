@@ -25,7 +25,7 @@ def checked_state(service: Service, program: Program, wanted: Path) -> Path:
     state = Path(os.path.normpath(wanted))
     if not Path("/run/systemd/system").is_dir():
         raise CannotInstallError(
-            "systemd is not the init system of this host, so the service cannot be installed"
+            "systemd is not this host's init system, so the service cannot be installed"
         )
     for path in program.paths:
         if paths.hidden(path):
