@@ -2,7 +2,17 @@
 
 from typing import Annotated, Literal
 
-from phonefarm.schemas.fields import Instant, ResponseModel, StatusWord, Uuid
+from phonefarm.schemas.fields import (
+    HealthWord,
+    Instant,
+    IntentWord,
+    LeaseWord,
+    ReadinessWord,
+    ResponseModel,
+    StatusWord,
+    TransportWord,
+    Uuid,
+)
 from pydantic import Field
 
 
@@ -24,13 +34,13 @@ class Phone(ResponseModel):
     model: str
     android_release: str
     agent_id: str
-    transport: str
-    readiness: str
+    transport: TransportWord
+    readiness: ReadinessWord
     readiness_reason: str
-    health: str
+    health: HealthWord
     health_reason: str
-    lease: str
-    intent: str
+    lease: LeaseWord
+    intent: IntentWord
     offered: Annotated[bool, Field(description="True while the agent offers the phone for work")]
     process_id: Uuid | None
     run_id: Uuid | None

@@ -50,6 +50,34 @@ ITEM_STATES: Final = (
 ItemState = Annotated[str, WithJsonSchema({"type": "string", "enum": list(ITEM_STATES)})]
 """As StatusWord."""
 
+PHONE_WORDS: Final = {
+    "transport": (
+        "absent",
+        "offline",
+        "unauthorized",
+        "no_permission",
+        "recovery",
+        "bootloader",
+        "online",
+    ),
+    "readiness": ("unknown", "preparing", "ready", "unfit", "cooling"),
+    "health": ("good", "suspect", "quarantined", "retired"),
+    "lease": ("free", "leased", "releasing", "dirty"),
+    "intent": ("new", "in_service", "maintenance", "draining"),
+}
+"""The values of the five parts of a phone's status (docs/states.md)."""
+
+
+def _phone_word(part: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": list(PHONE_WORDS[part])})
+
+
+TransportWord = Annotated[str, _phone_word("transport")]
+ReadinessWord = Annotated[str, _phone_word("readiness")]
+HealthWord = Annotated[str, _phone_word("health")]
+LeaseWord = Annotated[str, _phone_word("lease")]
+IntentWord = Annotated[str, _phone_word("intent")]
+
 Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 
 

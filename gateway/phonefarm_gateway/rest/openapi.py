@@ -6,6 +6,7 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final
 
+from phonefarm.schemas.callback_event import ProcessUpdated
 from phonefarm.schemas.fields import ResponseModel
 from phonefarm.schemas.responses import ProblemDocument
 from pydantic import BaseModel
@@ -106,9 +107,50 @@ def openapi_document(endpoints: Iterable[Endpoint[Any, Any]]) -> dict[str, Any]:
         "servers": [{"url": "."}],
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
+        "webhooks": {"processUpdated": {"post": _callback(refs)}},
         "components": {
             "schemas": components,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _callback(refs: Mapping[type[BaseModel], Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the farm sends to `callback.url` (docs/rest.md, "Callbacks")."""
+    headers = {
+        "webhook-id": "The same on every attempt; drop what you have already received",
+        "webhook-timestamp": "Seconds since 1970",
+        "webhook-signature": "`v1,` and the signature; several are separated by spaces",
+        "X-PhoneFarm-Timestamp": "Seconds since 1970",
+        "X-PhoneFarm-Signature": "The HMAC-SHA256 of the timestamp, a dot and the body, in hex",
+    }
+    return {
+        "operationId": "processUpdated",
+        "tags": ["Callbacks"],
+        "summary": "A process has reached a milestone",
+        "description": (
+            "The farm sends this request to `callback.url`. The headers of the signature are there "
+            "if the gateway has a secret; verify one of the two signatures."
+        ),
+        "security": [],
+        "parameters": [
+            {
+                "name": name,
+                "in": "header",
+                "required": False,
+                "description": about,
+                "schema": {"type": "string"},
+            }
+            for name, about in headers.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": refs[ProcessUpdated]}},
+        },
+        "responses": {
+            "2XX": {"description": "You have received the callback."},
+            "410": {"description": "The farm sends no more callbacks for this process."},
+            "default": {"description": "The farm tries again, for up to 24 h."},
         },
     }
 
@@ -118,7 +160,7 @@ def _schemas(
 ) -> tuple[dict[type[BaseModel], dict[str, Any]], dict[str, Any]]:
     """Return a reference for each model, and the schemas of all by name."""
     bodies = {endpoint.body: None for endpoint in endpoints if endpoint.takes_body}
-    answers: dict[type[ResponseModel], None] = {ProblemDocument: None}
+    answers: dict[type[ResponseModel], None] = {ProblemDocument: None, ProcessUpdated: None}
     for endpoint in endpoints:
         for says in endpoint.answers.values():
             answers.update(dict.fromkeys(says.models))
@@ -225,6 +267,13 @@ def _answer(
         answer["content"] = {"application/json": media}
     elif says.media_types:
         answer["content"] = {kind: {"schema": {}} for kind in says.media_types}
+        if says.models:  # of a stream: what stands in the `data` of its events
+            events = [refs[model] for model in says.models]
+            data = events[0] if len(events) == 1 else {"anyOf": events}
+            answer["content"] = {
+                kind: {"schema": {"type": "string"}, "x-event-data-schema": data}
+                for kind in says.media_types
+            }
     if says.links:
         answer["links"] = {
             link.operation_id: {

@@ -690,6 +690,14 @@ export interface ProcessRecord {
   "partial_progress": PartialProgress | NoProgress;
 }
 
+export interface ProcessUpdated {
+  "event_type"?: "process.updated";
+  "milestone": string;
+  "emitted_at": string;
+  "sequence": number;
+  "process": ProcessRecord;
+}
+
 export interface PutAccount {
   "phone_id": string | null;
   "app": string;
