@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 import aiohttp
 from aiohttp import web
@@ -221,14 +221,15 @@ async def test_evidence_is_listed_and_read(moving: RestFarm) -> None:
 
     (run,) = (await moving.get(f"/processes/{process_id}/evidence"))["runs"]
     line, _ = (await moving.get(f"/processes/{process_id}/evidence"))["evidence"]
-    read = await moving.caller.call("GET", line["url"])
-    head_only = await moving.caller.call("HEAD", line["url"])
+    url = urljoin(f"/processes/{process_id}/evidence", line["url"])
+    read = await moving.caller.call("GET", url)
+    head_only = await moving.caller.call("HEAD", url)
     elsewhere = await moving.caller.call(
         "GET", f"/processes/{other}/evidence/{line['evidence_id']}"
     )
     async with moving.farm.controller.database.writing() as tx:
         await retention.mark_removed(tx, [line["evidence_id"]], why="retention: a test")
-    gone = await moving.caller.call("GET", line["url"])
+    gone = await moving.caller.call("GET", url)
     (left, _) = (await moving.get(f"/processes/{process_id}/evidence"))["evidence"]
 
     assert (half["run_id"], half["complete"]) == (assignment.run.run_id, False)

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import aiohttp
 import pytest
@@ -48,7 +49,8 @@ async def test_what_a_run_leaves_is_read_back_from_the_bucket(
             headers = {"Authorization": f"Bearer {farm.api_key}"}
             async with aiohttp.ClientSession(f"http://{farm.rest}", headers=headers) as session:
                 for line in lines:
-                    async with session.get(line["url"]) as answer:
+                    url = urljoin(f"/processes/{process_id}/evidence", line["url"])
+                    async with session.get(url) as answer:
                         read[line["name"]] = await answer.read()
 
     objects = bucket.objects()
