@@ -44,6 +44,8 @@ class AssignmentBuilder:
         A claim whose profile cannot be read (made by another release) is left out: nobody starts
         it, so it goes back to the queue, and its next claim ends it.
         """
+        if not held:
+            return []
         await self._learn(tx, {item.profile_version for item, _ in held})
         held = [each for each in held if each[0].profile_version in self._profile_json]
         plans = await items.plans(tx, [item.item_id for item, _ in held])

@@ -6,6 +6,7 @@ It is only for looking: a claim reads everything again under lock before it comm
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from phonefarm_common.wire_enums import EVERY_CLEANUP_STEP, CleanupStep
 
@@ -14,9 +15,11 @@ from phonefarm_controller.model.cleanup import wanted
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.states import Condition
 from phonefarm_controller.scheduler.matching import FreePhone
-from phonefarm_controller.store import accounts, agents, groups, pauses, phones
+from phonefarm_controller.store import fleet_rows
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.fleet_rows import FleetRows
 from phonefarm_controller.store.leases import Busy
+from phonefarm_controller.store.phones import PhoneAvailability
 
 FRESH_SECONDS = 1.0
 """How late a change by another controller may be seen."""
@@ -56,12 +59,17 @@ class FleetSnapshot:
 
 
 class FleetCache:
-    """Reads the fleet after a wake-up said that it changed, else once a second."""
+    """Reads the fleet after a wake-up said that it changed, else once a second.
+
+    It makes a new snapshot only if what it reads has changed, or a phone's cooling may be over.
+    """
 
     def __init__(self, *, wakeups: WakeUps, monotonic: Callable[[], float]) -> None:
         self._wakeups = wakeups
         self._monotonic = monotonic
         self._fleet = FleetSnapshot(phones={})
+        self._stored: FleetRows | None = None
+        self._cooling = False
         self._version = -1
         self._read_at = 0.0
 
@@ -70,8 +78,13 @@ class FleetCache:
         now = self._monotonic()
         version = self._wakeups.fleet_version
         if version != self._version or now - self._read_at > FRESH_SECONDS:
-            self._fleet = await _read(tx)
-            self._version, self._read_at = version, now
+            stored = await fleet_rows.read(tx)
+            # What cools may work by time alone: by the database's clock, which may be set back.
+            if self._cooling or stored != self._stored:
+                known = stored.availability()
+                self._fleet = _snapshot(stored, known, tx.now)
+                self._cooling = any(phone.cooling_until is not None for phone in known)
+            self._stored, self._version, self._read_at = stored, version, now
         return self._fleet
 
     async def clean_up(self, tx: Transaction) -> Mapping[str, frozenset[CleanupStep]]:
@@ -79,18 +92,18 @@ class FleetCache:
         return (await self.current(tx)).clean_up
 
 
-async def _read(tx: Transaction) -> FleetSnapshot:
-    draining = await agents.drained(tx)
-    known = [phone for phone in await phones.all_of(tx) if phone.agent_id not in draining]
-    workable = [phone for phone in known if phone.may_work(tx.now)]
-    memberships = await groups.of_phones(tx, [phone.phone_id for phone in known])
-    policies = await groups.cleanup_policies(tx)
-    paused = await pauses.all_of(tx)
-    resting = {pause.name for pause in paused if pause.scope is PauseScope.ACCOUNT}
+def _snapshot(
+    stored: FleetRows, known: Sequence[PhoneAvailability], now: datetime
+) -> FleetSnapshot:
+    draining, policies = stored.drained_agents(), stored.cleanup_policies()
+    known = [phone for phone in known if phone.agent_id not in draining]
+    workable = [phone for phone in known if phone.may_work(now)]
+    memberships = stored.memberships()
+    resting = {pause.name for pause in stored.pauses if pause.scope is PauseScope.ACCOUNT}
     by_app: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     active: Counter[tuple[str, str]] = Counter()
-    for account in await accounts.all_of(tx):
-        if not account.active or account.phone_id is None:
+    for account in stored.bound_accounts():
+        if account.phone_id is None:
             continue
         active[account.phone_id, account.app] += 1
         if account.condition is Condition.OK and account.account_id not in resting:
@@ -100,13 +113,14 @@ async def _read(tx: Transaction) -> FleetSnapshot:
         if count > 1:
             crowded[phone_id].add(app)
     return FleetSnapshot(
-        pauses=paused,
+        pauses=stored.pauses,
         holdable={phone.phone_id: phone.agent_id for phone in known if phone.may_be_held},
-        provable=frozenset(phone.phone_id for phone in known if phone.may_prove(tx.now)),
+        provable=frozenset(phone.phone_id for phone in known if phone.may_prove(now)),
         clean_up={
-            phone_id: steps
-            for phone_id, names in memberships.items()
-            if (steps := wanted(names, policies)) != EVERY_CLEANUP_STEP
+            phone.phone_id: steps
+            for phone in known
+            if phone.phone_id in memberships
+            if (steps := wanted(memberships[phone.phone_id], policies)) != EVERY_CLEANUP_STEP
         },
         phones={
             phone.phone_id: FreePhone(

@@ -2,12 +2,13 @@
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, select, update
 
 from phonefarm_controller.model.states import Condition
-from phonefarm_controller.store.bulk_writes import any_of, in_parts
+from phonefarm_controller.store.bulk_writes import in_parts
+from phonefarm_controller.store.compiled_statements import Statement, among, values_of
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import upsert
 from phonefarm_controller.store.schema.fleet import accounts
@@ -29,12 +30,13 @@ class Account:
 
 _NAMES = tuple(Account.__dataclass_fields__)
 _COLUMNS = [accounts.c[name] for name in _NAMES]
-_LOCK = (
-    select(*_COLUMNS)
-    .where(_a.account_id.in_(any_of("ids")))
-    .order_by(_a.account_id)
-    .with_for_update()
+READS: Final = {"condition": {str(value): value for value in Condition}.__getitem__}
+_LOCK = Statement(
+    select(*_COLUMNS).where(among(_a.account_id, "ids")).order_by(_a.account_id).with_for_update(),
+    reads=READS,
 )
+_ALL = Statement(select(*_COLUMNS).order_by(_a.account_id), reads=READS)
+_APPS_IN_USE = Statement(select(_a.app).where(_a.active.is_(True)).distinct())
 
 
 async def put(tx: Transaction, given: Sequence[Account]) -> None:
@@ -48,8 +50,8 @@ async def put(tx: Transaction, given: Sequence[Account]) -> None:
 
 async def lock(tx: Transaction, account_ids: Iterable[str]) -> dict[str, Account]:
     """Return the accounts by id, locked until the end, in the order of their ids."""
-    rows = await tx.connection.execute(_LOCK, {"ids": list(set(account_ids))})
-    return {row.account_id: _account(row) for row in rows}
+    rows = await _LOCK.rows(tx, ids=list(set(account_ids)))
+    return {account.account_id: account for account in values_of(Account, _NAMES, rows)}
 
 
 async def named_or_on(
@@ -79,14 +81,12 @@ async def apps_on(
 
 async def apps_in_use(tx: Transaction) -> frozenset[str]:
     """Return the apps that have an active account."""
-    query = select(_a.app).where(_a.active.is_(True)).distinct()
-    return frozenset((await tx.connection.execute(query)).scalars())
+    return frozenset(app for (app,) in await _APPS_IN_USE.rows(tx))
 
 
 async def all_of(tx: Transaction) -> Sequence[Account]:
     """Return every account, by id."""
-    query = select(*_COLUMNS).order_by(_a.account_id)
-    return [_account(row) for row in await tx.connection.execute(query)]
+    return values_of(Account, _NAMES, await _ALL.rows(tx))
 
 
 async def needs_attention(tx: Transaction, account_id: str, *, reason: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, select, update
 
-from phonefarm_controller.store.compiled_statements import Statement, among
+from phonefarm_controller.store.compiled_statements import Statement, among, values_of
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import insert_unless_there, upsert
 from phonefarm_controller.store.schema.fleet import agents
@@ -48,6 +48,8 @@ class Agent:
 _NAMES = tuple(Agent.__dataclass_fields__)
 _HELLO = tuple(name for name in _NAMES if not name.startswith("drain"))
 _COLUMNS = [agents.c[name] for name in _NAMES]
+_GET = Statement(select(*_COLUMNS).where(among(_a.agent_id, "ids")))
+_DRAINED = Statement(select(*_COLUMNS).where(_a.drain_since.is_not(None)))
 _TERMS = Statement(select(_a.agent_id, _a.term).where(among(_a.agent_id, "ids")))
 
 
@@ -61,8 +63,8 @@ async def lock_or_new(tx: Transaction, new: Agent) -> Agent:
 
 async def get(tx: Transaction, agent_ids: set[str]) -> dict[str, Agent]:
     """Return the agents by id; unknown ones are missing."""
-    query = select(*_COLUMNS).where(_a.agent_id.in_(agent_ids))
-    return {row.agent_id: _agent(row) for row in await tx.connection.execute(query)}
+    rows = await _GET.rows(tx, ids=list(agent_ids))
+    return {agent.agent_id: agent for agent in values_of(Agent, _NAMES, rows)}
 
 
 async def put(tx: Transaction, agent: Agent) -> None:
@@ -89,8 +91,7 @@ async def undrain_if_drained(tx: Transaction, agent_id: str) -> bool:
 
 async def drained(tx: Transaction) -> dict[str, str]:
     """Return, for each drained agent, who drained it and why."""
-    query = select(*_COLUMNS).where(_a.drain_since.is_not(None))
-    found = [_agent(row) for row in await tx.connection.execute(query)]
+    found = values_of(Agent, _NAMES, await _DRAINED.rows(tx))
     return {agent.agent_id: agent.drain for agent in found}
 
 

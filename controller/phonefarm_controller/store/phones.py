@@ -1,6 +1,6 @@
 """Phones on their four axes, and since when each axis is as it is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,6 +13,7 @@ from phonefarm_controller.model.health import Owed, Verdict
 from phonefarm_controller.model.replace import replaced
 from phonefarm_controller.model.states import Health, Intent
 from phonefarm_controller.store.bulk_writes import any_of, in_parts, insert_rows, update_if
+from phonefarm_controller.store.compiled_statements import Statement, among, values_of
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.schema.fleet import phones
 
@@ -41,22 +42,14 @@ _SIGNED: Final = frozenset({"health", "intent"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phone:
-    """One phone, on the axes that are stored."""
+class PhoneAvailability:
+    """What controller and operator let a phone do."""
 
     phone_id: str
-    serialno: str
     agent_id: str
-    adb_serial: str
-    transport: Transport
-    readiness: Readiness
-    readiness_reason: str
     health: Health
     health_reason: str
     intent: Intent
-    epoch: int
-    model: str
-    android_release: str
     health_until: datetime | None = None
     cooling_until: datetime | None = None
     rounds: int = 0
@@ -95,6 +88,20 @@ class Phone:
             owed=self.owed,
         )
 
+
+@dataclass(frozen=True, kw_only=True)
+class Phone(PhoneAvailability):
+    """One phone, on the axes that are stored."""
+
+    serialno: str
+    adb_serial: str
+    transport: Transport
+    readiness: Readiness
+    readiness_reason: str
+    epoch: int
+    model: str
+    android_release: str
+
     def judged(self, verdict: Verdict) -> "Phone":
         """Return the phone with another verdict."""
         return replaced(
@@ -123,9 +130,18 @@ class Axes:
 
 _NAMES = tuple(Phone.__dataclass_fields__)
 _COLUMNS = [phones.c[name] for name in _NAMES]
-_LOCK = (
-    select(*_COLUMNS).where(_p.phone_id.in_(any_of("ids"))).order_by(_p.phone_id).with_for_update()
-)
+READS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "transport": {str(value): value for value in Transport}.__getitem__,
+    "readiness": {str(value): value for value in Readiness}.__getitem__,
+    "health": {str(value): value for value in Health}.__getitem__,
+    "intent": {str(value): value for value in Intent}.__getitem__,
+    "owed": {str(value): value for value in Owed}.__getitem__,
+}
+_AMONG = select(*_COLUMNS).where(among(_p.phone_id, "ids")).order_by(_p.phone_id)
+_GET = Statement(_AMONG, reads=READS)
+_LOCK = Statement(_AMONG.with_for_update(), reads=READS)
+_ALL = Statement(select(*_COLUMNS).order_by(_p.phone_id), reads=READS)
+_DRAINED = Statement(select(_p.phone_id).where(_p.intent == Intent.DRAINING))
 _NOTE = update(phones).where(_p.phone_id.in_(any_of("ids")))
 _BY_TIME = _p.health_until.is_not(None) | _p.cooling_until.is_not(None)
 
@@ -140,17 +156,14 @@ async def insert(tx: Transaction, new: Sequence[Phone]) -> None:
 
 async def lock(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Phone]:
     """Return the phones by id, locked until the end, in the order of their ids."""
-    rows = await tx.connection.execute(_LOCK, {"ids": list(set(phone_ids))})
-    return {row.phone_id: _phone(row) for row in rows}
+    rows = await _LOCK.rows(tx, ids=list(set(phone_ids)))
+    return {phone.phone_id: phone for phone in values_of(Phone, _NAMES, rows)}
 
 
 async def get(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Phone]:
     """Return the phones by id; unknown ones are missing."""
-    found: dict[str, Phone] = {}
-    for part in in_parts(phone_ids):
-        query = select(*_COLUMNS).where(_p.phone_id.in_(part))
-        found |= {row.phone_id: _phone(row) for row in await tx.connection.execute(query)}
-    return found
+    rows = await _GET.rows(tx, ids=list(set(phone_ids)))
+    return {phone.phone_id: phone for phone in values_of(Phone, _NAMES, rows)}
 
 
 async def lock_reported(
@@ -167,9 +180,9 @@ async def lock_reported(
 
 async def all_of(tx: Transaction, agent_id: str | None = None) -> list[Phone]:
     """Return every phone (of the agent), by id."""
-    query = select(*_COLUMNS).order_by(_p.phone_id)
-    if agent_id is not None:
-        query = query.where(_p.agent_id == agent_id)
+    if agent_id is None:
+        return values_of(Phone, _NAMES, await _ALL.rows(tx))
+    query = select(*_COLUMNS).order_by(_p.phone_id).where(_p.agent_id == agent_id)
     return [_phone(row) for row in await tx.connection.execute(query)]
 
 
@@ -225,8 +238,7 @@ async def lock_changed_by_time(tx: Transaction) -> list[Phone]:
 
 async def drained(tx: Transaction) -> set[str]:
     """Return the phones that an operator wants free."""
-    query = select(_p.phone_id).where(_p.intent == Intent.DRAINING)
-    return set((await tx.connection.execute(query)).scalars())
+    return {phone_id for (phone_id,) in await _DRAINED.rows(tx)}
 
 
 async def raise_epochs(tx: Transaction, locked: Sequence[Phone]) -> dict[str, int]:
@@ -242,9 +254,4 @@ async def raise_epochs(tx: Transaction, locked: Sequence[Phone]) -> dict[str, in
 
 def _phone(row: Row[Any]) -> Phone:
     values = row._asdict()
-    values["transport"] = Transport(values["transport"])
-    values["readiness"] = Readiness(values["readiness"])
-    values["health"] = Health(values["health"])
-    values["intent"] = Intent(values["intent"])
-    values["owed"] = Owed(values["owed"])
-    return Phone(**values)
+    return Phone(**values | {name: read(values[name]) for name, read in READS.items()})
