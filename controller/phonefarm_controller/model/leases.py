@@ -41,8 +41,12 @@ class Lease:
     @property
     def given_up(self) -> bool:
         """Tell whether the agent itself said that it could not clean the phone."""
-        silent = self.reason in {LEASE_EXPIRED, CLEAN_UP_UNCONFIRMED}
-        return self.state is LeaseState.DIRTY and not silent
+        return given_up(self.state, self.reason)
+
+
+def given_up(state: LeaseState, reason: str | None) -> bool:
+    """Tell whether a lease that is so was left dirty by its agent's own report."""
+    return state is LeaseState.DIRTY and reason not in {LEASE_EXPIRED, CLEAN_UP_UNCONFIRMED}
 
 
 def releasing(lease: Lease) -> Lease:

@@ -152,6 +152,7 @@ _LOCK = Statement(
     select(*_COLUMNS).where(among(_i.item_id, "ids")).order_by(_i.item_id).with_for_update(),
     reads=_READS,
 )
+_GET = Statement(select(*_COLUMNS).where(among(_i.item_id, "ids")), reads=_READS)
 _TALLY = Statement(
     select(_i.process_id, _i.state, _i.executed, func.count().label("many"))
     .where(among(_i.process_id, "ids"))
@@ -200,8 +201,8 @@ async def lock(tx: Transaction, item_ids: Iterable[str]) -> dict[str, Item]:
 
 async def get(tx: Transaction, item_ids: Iterable[str]) -> dict[str, Item]:
     """Return the items by id, as they are now."""
-    query = select(*_COLUMNS).where(_i.item_id.in_(set(item_ids)))
-    return {row.item_id: _item(row) for row in await tx.connection.execute(query)}
+    rows = await _GET.rows(tx, ids=list(set(item_ids)))
+    return {item.item_id: item for item in values_of(Item, _NAMES, rows)}
 
 
 async def lock_of_processes(tx: Transaction, process_ids: Iterable[str]) -> dict[str, Item]:

@@ -2,32 +2,33 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, select, update
 
 from phonefarm_controller.model.leases import Lease
-from phonefarm_controller.model.states import LeaseState
-from phonefarm_controller.store.bulk_writes import any_of, insert_columns, update_columns_if
+from phonefarm_controller.model.states import ItemState, LeaseState, RunState
+from phonefarm_controller.store.bulk_writes import insert_columns, update_columns_if
 from phonefarm_controller.store.compiled_statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.schema.work import PHONE_HELD, leases
+from phonefarm_controller.store.schema.types import SafeText
+from phonefarm_controller.store.schema.work import PHONE_HELD, leases, queue_items, runs
 
 _l = leases.c
 _NAMES = tuple(Lease.__dataclass_fields__)
 _COLUMNS = [leases.c[name] for name in _NAMES]
 _CHANGING = ("state", "phone_held", "account_held", "ended_at", "reason", "revoked")
-_GET = Statement(
-    select(*_COLUMNS).where(among(_l.lease_id, "ids")),
-    reads={"state": {str(state): state for state in LeaseState}.__getitem__},
-)
-_LOCK_HELD_BY = (
+_READS: Final = {"state": {str(state): state for state in LeaseState}.__getitem__}
+_GET = Statement(select(*_COLUMNS).where(among(_l.lease_id, "ids")), reads=_READS)
+_HELD = Statement(select(*_COLUMNS).where(PHONE_HELD), reads=_READS)
+_LOCK_HELD_BY = Statement(
     select(*_COLUMNS)
-    .where(_l.agent_id == bindparam("agent_id"), PHONE_HELD)
+    .where(_l.agent_id == bindparam("agent_id", type_=SafeText), PHONE_HELD)
     .order_by(_l.lease_id)
-    .with_for_update()
+    .with_for_update(),
+    reads=_READS,
 )
-_RENEW = update(leases).where(_l.lease_id.in_(any_of("ids"))).values(renewals=_l.renewals + 1)
+_RENEW = Statement(update(leases).where(among(_l.lease_id, "ids")).values(renewals=_l.renewals + 1))
 _BUSY = Statement(select(_l.phone_id, _l.account_id, _l.account_held).where(PHONE_HELD))
 
 
@@ -49,10 +50,60 @@ async def held_by(tx: Transaction, agent_id: str) -> list[Lease]:
     return [_lease(row) for row in await tx.connection.execute(query)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeldWork:
+    """A lease that keeps a phone, with where its run and its item are."""
+
+    lease_id: str
+    run_id: str
+    item_id: str
+    attempt: int
+    epoch: int
+    state: LeaseState
+    reason: str | None
+    run_state: RunState
+    item_state: ItemState
+    item_lease_id: str | None
+    cancelled: bool
+
+
+_HELD_WORK_NAMES = tuple(HeldWork.__dataclass_fields__)
+_HELD_WORK = Statement(
+    select(
+        _l.lease_id,
+        _l.run_id,
+        _l.item_id,
+        runs.c.attempt,
+        _l.epoch,
+        _l.state,
+        _l.reason,
+        runs.c.state.label("run_state"),
+        queue_items.c.state.label("item_state"),
+        queue_items.c.lease_id.label("item_lease_id"),
+        queue_items.c.cancel.is_not(None).label("cancelled"),
+    )
+    .select_from(leases)
+    .join(runs, runs.c.run_id == _l.run_id)
+    .join(queue_items, queue_items.c.item_id == _l.item_id)
+    .where(_l.agent_id == bindparam("agent_id", type_=SafeText), PHONE_HELD)
+    .order_by(_l.lease_id),
+    reads={
+        "state": {str(state): state for state in LeaseState}.__getitem__,
+        "run_state": {str(state): state for state in RunState}.__getitem__,
+        "item_state": {str(state): state for state in ItemState}.__getitem__,
+    },
+)
+
+
+async def held_work(tx: Transaction, agent_id: str) -> list[HeldWork]:
+    """Return every lease that still keeps a phone of this agent, with its run and its item."""
+    rows = await _HELD_WORK.rows(tx, agent_id=agent_id)
+    return values_of(HeldWork, _HELD_WORK_NAMES, rows)
+
+
 async def held(tx: Transaction) -> list[Lease]:
     """Return every lease that still keeps a phone."""
-    query = select(*_COLUMNS).where(PHONE_HELD)
-    return [_lease(row) for row in await tx.connection.execute(query)]
+    return values_of(Lease, _NAMES, await _HELD.rows(tx))
 
 
 async def of_phones(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Lease]:
@@ -87,17 +138,17 @@ async def renew_if_live(
     those whose phone is being released. Locked first, in the order of their ids: what is returned
     as kept is kept when this commits.
     """
-    rows = await tx.connection.execute(_LOCK_HELD_BY, {"agent_id": agent_id})
+    rows = await _LOCK_HELD_BY.rows(tx, agent_id=agent_id)
     mine = {
         lease.lease_id: lease
-        for lease in map(_lease, rows)
+        for lease in values_of(Lease, _NAMES, rows)
         if lease.epoch == lease_epochs.get(lease.lease_id)
         and lease.state in {LeaseState.LIVE, LeaseState.RELEASING}
         and not lease.revoked
     }
     live = [lease_id for lease_id, lease in mine.items() if lease.state is LeaseState.LIVE]
     if live:
-        await tx.connection.execute(_RENEW, {"ids": live})
+        await _RENEW.run(tx, ids=live)
     return mine
 
 
