@@ -1,5 +1,6 @@
 """The matcher: waiting items and free phones in, pairs out."""
 
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -44,16 +45,14 @@ def match_items(candidates: Iterable[Candidate], phones: Collection[FreePhone]) 
     """
     queue = sorted(candidates, key=lambda candidate: candidate.queue_order)
     wanted = {c.want_phone_id for c in queue if c.want_phone_id is not None}
-    free = {phone.phone_id: phone for phone in phones}
-    busy_accounts: set[str] = set()
+    free = _FreePhones(phones, wanted)
     pairs: list[Pair] = []
     for candidate in queue:
-        chosen = _choose(candidate, free, wanted, busy_accounts)
+        chosen = free.choose(candidate)
         if chosen is None:
             continue
         phone, account_id = chosen
-        del free[phone.phone_id]
-        busy_accounts.add(account_id)
+        free.take(phone, account_id)
         pairs.append(
             Pair(
                 item_id=candidate.item_id,
@@ -66,33 +65,59 @@ def match_items(candidates: Iterable[Candidate], phones: Collection[FreePhone]) 
     return pairs
 
 
-def _choose(
-    candidate: Candidate,
-    free: Mapping[str, FreePhone],
-    wanted: Collection[str],
-    busy_accounts: Collection[str],
-) -> tuple[FreePhone, str] | None:
-    if candidate.want_phone_id is not None:
-        phone = free.get(candidate.want_phone_id)
+_Fit = tuple[FreePhone, str]
+"""A phone and the account that would work on it."""
+
+
+class _FreePhones:
+    """The phones that no item has got yet."""
+
+    def __init__(self, phones: Collection[FreePhone], wanted: Collection[str]) -> None:
+        # In the order in which open items get them.
+        order = sorted(phones, key=lambda phone: (phone.phone_id in wanted, phone.phone_id))
+        self._free = {phone.phone_id: phone for phone in order}
+        self._busy_accounts: set[str] = set()
+        self._fits: dict[tuple[str, str | None], deque[_Fit]] = {}  # by app and group
+
+    def choose(self, candidate: Candidate) -> _Fit | None:
+        """Return the phone and the account for this item, None when there is none."""
+        if candidate.want_phone_id is None:
+            return self._for_open(candidate)
+        phone = self._free.get(candidate.want_phone_id)
         account_id = candidate.want_account_id
-        if phone is None or account_id is None or account_id in busy_accounts:
+        if phone is None or account_id is None or account_id in self._busy_accounts:
             return None
         known = phone.accounts.get(candidate.app, ())
         return (phone, account_id) if account_id in known else None
-    fits = [
-        (phone, account_id)
-        for phone in free.values()
-        if candidate.want_phone_group is None or candidate.want_phone_group in phone.groups
-        if (account_id := phone.account_for(candidate.app)) is not None
-        if account_id not in busy_accounts
-    ]
-    if not fits:
-        return None
-    return min(
-        fits,
-        key=lambda fit: (
-            fit[0].phone_id == candidate.last_phone_id,
-            fit[0].phone_id in wanted,
-            fit[0].phone_id,
-        ),
-    )
+
+    def take(self, phone: FreePhone, account_id: str) -> None:
+        """Give the phone and the account away."""
+        del self._free[phone.phone_id]
+        self._busy_accounts.add(account_id)
+
+    def _for_open(self, candidate: Candidate) -> _Fit | None:
+        key = candidate.app, candidate.want_phone_group
+        if key not in self._fits:
+            self._fits[key] = self._fitting(*key)
+        fits = self._fits[key]
+        while fits and not self._still_free(fits[0]):
+            fits.popleft()
+        failed_on = None
+        for fit in fits:
+            if fit[0].phone_id == candidate.last_phone_id:
+                failed_on = fit
+            elif self._still_free(fit):
+                return fit
+        return failed_on if failed_on is not None and self._still_free(failed_on) else None
+
+    def _fitting(self, app: str, group: str | None) -> deque[_Fit]:
+        return deque(
+            (phone, account_id)
+            for phone in self._free.values()
+            if group is None or group in phone.groups
+            if (account_id := phone.account_for(app)) is not None
+        )
+
+    def _still_free(self, fit: _Fit) -> bool:
+        phone, account_id = fit
+        return phone.phone_id in self._free and account_id not in self._busy_accounts

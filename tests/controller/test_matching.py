@@ -1,0 +1,92 @@
+"""The matcher gives the pairs that its rules name, whatever waits and whatever is free."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+from phonefarm_controller.model.items import Candidate
+from phonefarm_controller.scheduler.matching import FreePhone, match_items
+from support.examples import given
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+PHONES = [f"ph-{letter}" for letter in "abcde"]
+_PHONE = st.sampled_from(PHONES)
+_ACCOUNTS = {phone: {"x": f"x-{phone}", "y": f"y-{phone}"} for phone in PHONES}
+
+
+@st.composite
+def _fleets(draw: st.DrawFn) -> list[FreePhone]:
+    phones = []
+    for phone_id in draw(st.permutations(PHONES))[: draw(st.integers(0, 5))]:
+        apps = draw(st.sets(st.sampled_from("xy")))
+        phones.append(
+            FreePhone(
+                phone_id=phone_id,
+                agent_id="a",
+                accounts={app: (_ACCOUNTS[phone_id][app],) for app in sorted(apps)},
+                groups=frozenset(draw(st.sets(st.sampled_from("gh")))),
+                crowded=frozenset(draw(st.sets(st.sampled_from("xy"), max_size=1))),
+            )
+        )
+    return phones
+
+
+@st.composite
+def _candidates(draw: st.DrawFn) -> list[Candidate]:
+    made = []
+    for number in range(draw(st.integers(0, 8))):
+        app, phone_id = draw(st.sampled_from("xy")), draw(st.none() | _PHONE)
+        bound = phone_id is not None
+        made.append(
+            Candidate(
+                item_id=f"item-{number}",
+                process_id=f"process-{number}",
+                priority=draw(st.integers(4, 6)),
+                created_at=NOON + timedelta(seconds=draw(st.integers(0, 3))),
+                ordinal=0,
+                app=app,
+                want_phone_id=phone_id,
+                want_account_id=_ACCOUNTS[phone_id][app] if phone_id is not None else None,
+                want_phone_group=None if bound else draw(st.none() | st.sampled_from("gh")),
+                last_phone_id=draw(st.none() | _PHONE),
+            )
+        )
+    return made
+
+
+def _as_the_rules_say(
+    waiting: Sequence[Candidate], phones: Sequence[FreePhone]
+) -> list[tuple[str, str, str]]:
+    """Return (item, phone, account), choosing for each item among all phones anew."""
+    queue = sorted(waiting, key=lambda candidate: candidate.queue_order)
+    wanted = {candidate.want_phone_id for candidate in queue}
+    free = {phone.phone_id: phone for phone in phones}
+    pairs = []
+    for item in queue:
+        fits = []
+        for phone in free.values():
+            account = phone.account_for(item.app)
+            if item.want_phone_id is not None:
+                account = item.want_account_id
+                named = account in phone.accounts.get(item.app, ())
+                if phone.phone_id != item.want_phone_id or not named:
+                    continue
+            elif item.want_phone_group not in {None, *phone.groups}:
+                continue
+            if account is not None:
+                again = item.want_phone_id is None and phone.phone_id == item.last_phone_id
+                fits.append(((again, phone.phone_id in wanted, phone.phone_id), account))
+        if fits:
+            (_, _, phone_id), account = min(fits)
+            del free[phone_id]
+            pairs.append((item.item_id, phone_id, account))
+    return pairs
+
+
+@given(_candidates(), _fleets())
+def test_pairs_are_those_of_the_rules(waiting: list[Candidate], phones: list[FreePhone]) -> None:
+    """Priority and age first; an open item avoids phones that are waited for, and its last."""
+    pairs = match_items(waiting, phones)
+
+    found = [(pair.item_id, pair.phone_id, pair.account_id) for pair in pairs]
+    assert found == _as_the_rules_say(waiting, phones)
