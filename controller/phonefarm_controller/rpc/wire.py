@@ -78,7 +78,7 @@ def cursor_parts(cursor: str, *kinds: type) -> tuple[Any, ...]:
 
 def _value_of(text: str) -> Any:
     try:
-        value = json.loads(text, parse_constant=_no_number)
+        value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
     brackets = text.count("{") + text.count("[")
@@ -87,6 +87,10 @@ def _value_of(text: str) -> Any:
 
 def _no_number(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_number)
+"""Made once: json.loads with an argument makes a decoder for every call."""
 
 
 def _is_deep(value: Any) -> bool:

@@ -213,10 +213,9 @@ class RecordReports:
         ]
         if not fresh:
             return
-        results = await runs.results_of(work.tx, {item.run_id or "" for item in fresh})
+        kept = await runs.done_actions_of(work.tx, {item.run_id or "" for item in fresh})
         for item in fresh:
-            kept = results.get(item.run_id or "", [])
-            bodies = [json.loads(body) for kind, body in kept if kind == "action_done"]
+            bodies = [json.loads(body) for body in kept.get(item.run_id or "", ())]
             steps = [(body["kind"], body["outputs"]) for body in bodies]
             work.items[item.item_id] = replaced(item, outputs=outputs_of(item.capability, steps))
 

@@ -68,6 +68,11 @@ _RESULTS = Statement(
     .where(among(action_results.c.run_id, "ids"))
     .order_by(action_results.c.run_id, action_results.c.epoch, action_results.c.sequence)
 )
+_DONE_ACTIONS = Statement(
+    select(action_results.c.run_id, action_results.c.body)
+    .where(among(action_results.c.run_id, "ids"), action_results.c.kind == "action_done")
+    .order_by(action_results.c.run_id, action_results.c.epoch, action_results.c.sequence)
+)
 RESULT = ("run_id", "epoch", "sequence", "kind", "body", "late", "received_at")
 _KEPT = ["run_id", "epoch", "sequence"]
 _KEEP_HERE = Statement(
@@ -119,6 +124,14 @@ async def results_of(tx: Transaction, run_ids: Iterable[str]) -> dict[str, list[
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for run_id, kind, body in await _RESULTS.rows(tx, ids=list(set(run_ids))):
         found[run_id].append((kind, body))
+    return found
+
+
+async def done_actions_of(tx: Transaction, run_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Return the body of every `action_done` of each run, in order."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for run_id, body in await _DONE_ACTIONS.rows(tx, ids=list(set(run_ids))):
+        found[run_id].append(body)
     return found
 
 
