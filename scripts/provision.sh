@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs and starts what the tests need on Debian, as root: scripts/provision.sh [browser] [compose] [docker] [postgres] [prometheus] [python] [systemd]
+# Installs and starts what the tests need on Debian, as root: scripts/provision.sh [browser] [docker] [postgres] [prometheus] [python] [systemd]
 # Safe to repeat: what is there already is left alone. An engine that this script starts leaves dockerd.pid (or,
 # with systemd, docker.service) in $PHONEFARM_PROVISION_DIR (default /run/phonefarm-provision), so that the
 # caller can stop it.
@@ -16,8 +16,7 @@ usage() {
     cat <<'T'
 usage: scripts/provision.sh COMPONENT...
   browser   Chromium, in which the console's pages are tested
-  compose   docker-compose, which runs deploy/compose.yaml; nothing is started
-  docker    Docker Engine (docker.io, debootstrap); started when none answers
+  docker    Docker Engine and docker-compose (docker.io, docker-compose, debootstrap); started when none answers
   postgres  PostgreSQL's programs, and libfaketime, by which its clock is set; nothing is started, tests run their own server
   systemd   the engine, and the image of a Debian whose init is systemd, to install the agent's service in
   prometheus  promtool, which tests the alerts; nothing is started
@@ -96,8 +95,7 @@ make_systemd_image() {
 for component in "$@"; do
     case $component in
         browser) install_missing chromium ;;
-        compose) install_missing docker-compose ;;
-        docker) install_missing docker.io debootstrap; start_engine ;;
+        docker) install_missing docker.io docker-compose debootstrap; start_engine ;;
         postgres) install_missing postgresql libfaketime ;;
         prometheus) install_missing prometheus ;;
         python) provide_python ;;
