@@ -21,7 +21,7 @@ from phonefarm_common.service.steps import InstallStep, StepFailedError
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do
-  1  a step failed; the steps before it are done, and you can safely repeat it
+  1  a step failed; the steps before it are done, and you can safely repeat the command
   2  the request is wrong; nothing was changed
 """
 
