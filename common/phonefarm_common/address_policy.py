@@ -154,7 +154,8 @@ def check_url(
         raise _refused(refusal, field, str(error)) from None
     if address is None and not _is_name(host):
         message = (
-            "has a host that is no DNS name: up to 253 characters, with 1 to 63 between its dots"
+            "has a host that is not a DNS name: a name has up to 253 characters, with 1 to 63 "
+            "between dots"
         )
         raise _refused(Reason.INVALID_REQUEST, field, message)
     if address is not None and not policy.permits(address):

@@ -28,7 +28,7 @@ def _read_secret(path: str, setting: str) -> str | None:
     try:
         return Path(path).read_text().strip() or None
     except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        why = error.strerror if isinstance(error, OSError) else "the file is not text"
         raise ConfigError(f"{setting}: cannot read {path}: {why}") from error
 
 

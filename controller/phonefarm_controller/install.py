@@ -19,10 +19,10 @@ CONTROLLER: Final = Service(program="controller")
 VERBS: Final = ("install", "uninstall")
 
 _INSTALL: Final = f"""\
-Install the controller as a service of systemd: a system user, the state directory, the file
-{CONTROLLER.environment} (0600) with new secrets, and the unit. You may
-repeat the command: it writes only files that differ, and never replaces the settings. If several
-controllers share one database, copy the settings of the first to the others before you install
+Install the controller as a systemd service. The command creates a system user, the state directory,
+the file {CONTROLLER.environment} (0600) with new secrets, and the unit. You can safely repeat the
+command: it writes only files that differ, and never replaces the settings. If several controllers
+share one database, copy the first controller's settings to each other host before you install
 there. See docs/install.md.
 """
 _UNINSTALL: Final = """\

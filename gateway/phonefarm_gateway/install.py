@@ -19,10 +19,10 @@ GATEWAY: Final = Service(program="gateway")
 VERBS: Final = ("install", "uninstall")
 
 _INSTALL: Final = f"""\
-Install the gateway as a service of systemd: a system user, the state directory, the file
-{GATEWAY.environment} (0600) with a new secret that signs callbacks, and the
-unit. You may repeat the command: it writes only files that differ, and never replaces the settings.
-If a farm has several gateways, copy the settings of the first to the others before you install
+Install the gateway as a systemd service. The command creates a system user, the state directory,
+the file {GATEWAY.environment} (0600) with a new secret that signs callbacks, and the unit. You can
+safely repeat the command: it writes only files that differ, and never replaces the settings. If a
+farm has several gateways, copy the first gateway's settings to each other host before you install
 there. See docs/install.md.
 """
 _UNINSTALL: Final = """\

@@ -207,9 +207,9 @@ async def test_the_resolver_lets_only_permitted_addresses_out() -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        (f"http://{'a' * 64}.example/", "no DNS name"),
-        ("http://a..example/", "no DNS name"),
-        (f"http://{'.'.join(['abcdefg'] * 32)}/", "no DNS name"),
+        (f"http://{'a' * 64}.example/", "not a DNS name"),
+        ("http://a..example/", "not a DNS name"),
+        (f"http://{'.'.join(['abcdefg'] * 32)}/", "not a DNS name"),
         ("http://a.example:\u0668\u0660/", "digits 0 to 9"),
         ("http://8.8.8.8:\uff18/", "digits 0 to 9"),
     ],

@@ -62,7 +62,7 @@ def add(commands: Subparsers) -> None:
     logs.add_argument(
         "--json",
         action="store_true",
-        help="print the lines in the JSON form in which they are logged",
+        help="print the log lines as JSON, as the programs wrote them",
     )
     logs.set_defaults(perform=_print_logs, parser=logs)
 

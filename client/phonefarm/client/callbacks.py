@@ -48,4 +48,6 @@ class CallbackVerifier:
         try:
             return understood(_EVENT, body)
         except UnexpectedResponseError as error:
-            raise CallbackVerificationError(f"the callback is no event: {error}") from error
+            raise CallbackVerificationError(
+                f"the callback does not contain an event: {error}"
+            ) from error

@@ -192,8 +192,8 @@ def understood(kind: TypeAdapter[_Value], raw: bytes) -> _Value:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UnexpectedResponseError(
-            f"the response is not understood: {where}: {first['msg']}; use a client as new as the "
-            "gateway"
+            f"the client does not understand the response: {where}: {first['msg']}; use a client "
+            "that is as new as the gateway"
         ) from error
 
 

@@ -12,10 +12,19 @@ class ProcessUpdated(ResponseModel):
 
     event_type: Literal["process.updated"] = "process.updated"
     milestone: Annotated[
-        StatusWord, Field(description="The milestone; the record can be newer than it")
+        StatusWord, Field(description="The milestone; the record can be newer than the milestone")
     ]
-    emitted_at: Annotated[Instant, Field(description="When the milestone was reached")]
+    emitted_at: Annotated[
+        Instant, Field(description="Time at which the process reached the milestone")
+    ]
     sequence: Annotated[
-        int, Field(description="Rises with each callback of the process; ignore lower ones", ge=1)
+        int,
+        Field(
+            description=(
+                "A number that rises with each callback of the process; ignore callbacks with "
+                "lower numbers"
+            ),
+            ge=1,
+        ),
     ]
     process: ProcessRecord

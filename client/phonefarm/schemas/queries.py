@@ -55,7 +55,7 @@ class ProcessFilter(Query):
         Name | None,
         Field(
             description=(
-                "Processes with an item that is bound to this account, or that last ran for it"
+                "Processes with an item that is bound to this account, or last ran for this account"
             )
         ),
     ] = None
@@ -63,7 +63,7 @@ class ProcessFilter(Query):
         Name | None,
         Field(
             description=(
-                "Processes with an item that is bound to this phone, or that last ran on it"
+                "Processes with an item that is bound to this phone, or last ran on this phone"
             )
         ),
     ] = None

@@ -43,7 +43,9 @@ def add_verb(
 
 def add_install_options(parser: argparse.ArgumentParser, service: Service) -> None:
     """Add the options of `install` that every service has."""
-    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only print what the command would do"
+    )
     parser.add_argument("--now", action="store_true", help="also start the service")
     parser.add_argument(
         "--state",
@@ -115,7 +117,9 @@ def install(
 
 def add_uninstall_options(parser: argparse.ArgumentParser, *, content: str) -> None:
     """Add the options of `uninstall`; *content* says what the state directory holds."""
-    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only print what the command would do"
+    )
     kept = parser.add_mutually_exclusive_group()
     kept.add_argument("--keep-state", action="store_true", help="keep the state directory")
     kept.add_argument(

@@ -116,7 +116,7 @@ def _places(hosts: str, given: Mapping[str, str]) -> tuple[tuple[str | None, int
     if len(ports) not in {1, len(places)}:
         raise _wrong("port must be one port, or one for each host")
     if len(places) > 1 and not all(host for host, _ in places):
-        raise _wrong("each of several hosts must be named")
+        raise _wrong("if there are several hosts, each must have a name")
     default = ports * len(places) if len(ports) == 1 else ports
     return tuple(
         (host, own if own is not None else port)
@@ -162,7 +162,7 @@ def _check_tls(given: Mapping[str, str]) -> None:
     if mode not in _SSL_MODES:
         raise _wrong(f"sslmode must be one of {', '.join(_SSL_MODES)}, not {mode!r}")
     if mode in {"disable", "allow", "prefer"} and "sslrootcert" in given:
-        raise _wrong("sslrootcert proves nothing without sslmode=verify-full or verify-ca")
+        raise _wrong("sslrootcert has no effect without sslmode=verify-full or verify-ca")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     root = given.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
     if mode.startswith("verify-") and not root:
@@ -189,7 +189,7 @@ class _reading:  # noqa: N801 - used like a function
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ssl.SSLError):
-            raise _wrong(f"{self._name}: {self._file} is not what is needed: PEM files") from error
+            raise _wrong(f"{self._name}: {self._file} does not contain valid PEM") from error
         if isinstance(error, OSError):
             why = error.strerror or error
             raise _wrong(f"{self._name}: cannot read {self._file}: {why}") from error
@@ -233,7 +233,9 @@ async def _connect(
             raise ConfigError(_POOLER.format(f"says {str(error)!r}")) from error
         raise
     except asyncpg.TargetServerAttributeNotMatched as error:
-        raise ConnectionError(f"{_place(host, port)} is a standby, or accepts no writes") from error
+        raise ConnectionError(
+            f"{_place(host, port)} is a standby, or does not accept writes"
+        ) from error
     try:
         await _refuse_a_pooler(connection, settings)
     except BaseException:

@@ -44,7 +44,7 @@ async def answer_expectation(request: web.Request) -> web.StreamResponse | None:
     if request.version != HttpVersion11:
         return None
     if request.headers[hdrs.EXPECT].lower() != "100-continue":
-        detail = "The gateway knows the expectation 100-continue only: leave the header Expect out."
+        detail = "The gateway supports only Expect: 100-continue. Omit the header Expect."
         problem = Problem(HTTPStatus.EXPECTATION_FAILED, "expectation_failed", detail)
         return problem.response()
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -52,11 +52,12 @@ ENDPOINTS: Final = (
         path="/backup",
         name="backUp",
         tag="Operation",
-        summary="Make a copy of the controller's SQLite database, and download it",
+        summary="Copy the controller's SQLite database, and download the copy",
         about=(
-            "The copy is consistent, and the farm works on meanwhile. In the copy all work is "
-            "paused. docs/operating.md says what else a complete backup needs, and how to restore "
-            "one. 503 `storage_full` when the controller's disk has no room for the copy."
+            "The copy is consistent, and the farm continues to work during the copy. A farm that "
+            "is restored from the copy starts with all work paused. docs/operating.md explains "
+            "what else a complete backup needs, and how to restore it. If the controller's disk "
+            "has no room for the copy, the gateway returns 503 `storage_full`."
         ),
         scope="admin",
         query=NoQuery,
@@ -76,7 +77,7 @@ ENDPOINTS: Final = (
         problems={
             HTTPStatus.CONFLICT: (
                 "`state_conflict:postgresql`: use pg_dump; `state_conflict:backup_running`: "
-                "another backup is under way"
+                "another backup is running"
             ),
         },
         handler=back_up,

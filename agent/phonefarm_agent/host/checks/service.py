@@ -55,8 +55,9 @@ def _remedy(status: str) -> str:
         )
     if others and others[0].endswith(" evidence files wait"):
         remedies.append(
-            "runs make evidence faster than it reaches the controller: check the network and the "
-            "controller's evidence store; above 1 GiB the agent removes the oldest files"
+            "runs create evidence faster than the agent can send it to the controller: check the "
+            "network and the controller's evidence store; above 1 GiB the agent removes the "
+            "oldest files"
         )
     if len(others) > 2:  # behind runs and controller stands why the host is withheld
         remedies.append(
