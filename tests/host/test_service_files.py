@@ -1,11 +1,17 @@
 """What `install` writes for controllers and gateways, without a host to install on."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import pytest
+from phonefarm_agent.cli import build_parser
+from phonefarm_cli.main import read_arguments
 from phonefarm_common.config import ConfigError
 from phonefarm_common.service.install import CannotInstallError, check_setting, settings
 from phonefarm_common.service.paths import read_environment
@@ -14,6 +20,32 @@ from phonefarm_controller import install as controller
 from phonefarm_gateway import install as gateway
 
 STATE = Path("/var/lib/phonefarm-controller")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PARSERS: Final[Mapping[str, Callable[[list[str]], object]]] = {
+    "phonefarm": read_arguments,
+    "phonefarm-agent": lambda words: build_parser().parse_args(words),
+    "phonefarm-controller": lambda words: controller.parsers().parse_args(words),
+    "phonefarm-gateway": lambda words: gateway.parsers().parse_args(words),
+}
+
+
+def commands(page: str) -> list[str]:
+    """Return the commands of our programs in the blocks of a page, which a long test types."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line.partition(" > ")[0] for block in blocks for line in block.splitlines()]
+    return [
+        re.sub(r"^[A-Z_]+=\S+ ", "", line)
+        for line in lines
+        if re.search(r"(^|\S=\S+ )phonefarm", line)
+    ]
+
+
+@pytest.mark.parametrize("command", [*commands("install.md"), *commands("upgrading.md")])
+def test_a_command_of_the_pages_is_one(command: str) -> None:
+    """Its program takes its verb and its options."""
+    program, *words = shlex.split(command)
+
+    assert PARSERS[program](words)
 
 
 @pytest.mark.parametrize(
