@@ -17,6 +17,8 @@ from phonefarm_simulator.personality import DEFAULT, names, personality
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 MAX_PHONES = 1000
+MAX_FIRST = 9000
+"""Serials have four digits, and a simulator has up to MAX_PHONES phones."""
 
 log = structlog.get_logger()
 
@@ -52,6 +54,16 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--phones", type=int, default=1, metavar="N", help="number of phones (1)")
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=1,
+        metavar="N",
+        help=(
+            "number of the first phone, in its serial (%(default)s); simulators of one farm need "
+            "different phones: --first 101 begins with SIM0101"
+        ),
+    )
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="folder for the ledgers"
     )
@@ -102,6 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--control must be a loopback HOST:PORT, for example 127.0.0.1:0")
     if not 1 <= options.phones <= MAX_PHONES:
         parser.error(f"--phones must be 1 to {MAX_PHONES}")
+    if not 1 <= options.first <= MAX_FIRST:
+        parser.error(f"--first must be 1 to {MAX_FIRST}")
     if options.listen_base and not 1024 <= options.listen_base <= 65536 - options.phones:
         parser.error(
             "--listen-base must be 0, or 1024 or more with enough ports above it for all phones"
@@ -121,6 +135,7 @@ async def _run(options: argparse.Namespace, host: str, port: int) -> None:
         simulated_phones(
             options.phones,
             options.data,
+            first=options.first,
             listen_base=options.listen_base,
             personalities=options.personality or (DEFAULT,),
         ) as farm,

@@ -99,9 +99,9 @@ class Farm:
         return len(self.phones)
 
 
-def serials(count: int) -> list[str]:
+def serials(count: int, *, first: int = 1) -> list[str]:
     """Return the serials of a farm of so many: SIM0001, SIM0002 and on."""
-    return [f"SIM{number:04}" for number in range(1, count + 1)]
+    return [f"SIM{number:04}" for number in range(first, first + count)]
 
 
 @asynccontextmanager
@@ -109,19 +109,20 @@ async def simulated_phones(
     count: int,
     directory: Path,
     *,
+    first: int = 1,
     listen_base: int = 0,
     personalities: Sequence[str] = (DEFAULT,),
 ) -> AsyncIterator[Farm]:
     """Run `count` phones on 127.0.0.1, with their ledgers in `directory`.
 
-    The phones take the *personalities* in turn, and with `listen_base` that port and those above
-    it, else free ones. OSError when a port is taken. One task owns everything, so this may be
-    entered and left in different tasks.
+    *first* is the number in the first serial. The phones take the *personalities* in turn, and with
+    `listen_base` that port and those above it, else free ones. OSError when a port is taken. One
+    task owns everything, so this may be entered and left in different tasks.
     """
     kinds = [personality(name) for name in personalities]
     phones = [
         Phone(serial=serial, directory=directory, personality=kinds[place % len(kinds)])
-        for place, serial in enumerate(serials(count))
+        for place, serial in enumerate(serials(count, first=first))
     ]
     farm = Farm(
         [

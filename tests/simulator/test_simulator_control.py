@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
+from phonefarm_simulator.cli import main
 from phonefarm_simulator.control import Control, ControlError
 from phonefarm_simulator.control_server import answer_line, control_served
 from phonefarm_simulator.farm import Farm, simulated_phones
@@ -222,3 +223,20 @@ async def test_a_farm_of_fifty_phones(tmp_path: Path) -> None:
         answers = await asyncio.gather(*(ask(adb, farm, serial) for serial in serials))
 
     assert answers == serials
+
+
+async def test_two_simulators_have_different_phones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--first` says where the serials begin, so that each can play a host of one farm."""
+    async with (
+        simulated_phones(2, tmp_path / "one") as one,
+        simulated_phones(2, tmp_path / "two", first=101) as two,
+    ):
+        found = [phone.serial for farm in (one, two) for phone in farm]
+    with pytest.raises(SystemExit) as refused:
+        main(["--data", str(tmp_path), "--first", "0"])
+
+    assert found == ["SIM0001", "SIM0002", "SIM0101", "SIM0102"]
+    assert refused.value.code == 2
+    assert "--first must be 1 to 9000" in capsys.readouterr().err
