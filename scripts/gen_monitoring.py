@@ -31,8 +31,8 @@ _HEAD: Final = """\
 For operators who run Prometheus: how Prometheus reads a farm's metrics, and which metrics and alerts there are.
 `scripts/gen_monitoring.py` generates this page from the metrics that the programs declare; do not edit it by hand.
 
-Without Prometheus, run `phonefarm doctor`, which checks the same things once. Its exit code is 1 if something has
-stopped.
+If you do not use Prometheus, run `phonefarm doctor`. It checks the same things once, and exits with code 1 if something
+has stopped.
 
 ## Scrape the programs
 
@@ -40,20 +40,21 @@ stopped.
 |---|---|
 | controller | `phonefarm-controller --metrics 127.0.0.1:9465` serves `/metrics` without a key |
 | agent | `phonefarm-agent run --metrics 127.0.0.1:9464`, on each host, serves `/metrics` without a key |
-| gateway | its REST API serves `/metrics` to a key with the scope `read`, or with `--open-metrics` to everybody |
+| gateway | its REST API serves `/metrics` to callers whose key has the scope `read`; with `--open-metrics`, to everybody |
 
 [deploy/monitoring](../deploy/monitoring) has a configuration for Prometheus (`prometheus.yml`), the alerts below
 (`alerts.yml`), unit tests for the alerts (`alerts_test.yml`, for `promtool test rules`), and three dashboards for
 Grafana (`grafana/`). The dashboards show which phones work, whether work gets done, and whether the programs are
 running normally.
 
-If there are several controllers, each of them reports the whole farm's phones, items and callbacks. Therefore, use the
-`max` of their values, not the sum. You can add up metrics that each controller counts for itself, such as
+If there are several controllers, each controller reports the phones, items and callbacks of the whole farm. Therefore,
+use the `max` of these values, not the sum. You can add up the metrics that each controller counts for itself, such as
 `phonefarm_controller_runs_ended_total` and `phonefarm_controller_run_seconds`. The controllers count phones, items and
 callbacks every 15 s.
 
-A label has only a few possible values, such as apps, capabilities, states, hosts and codes. No metric has a label for a
-phone, an account or a process. A failure code that the farm does not document counts as `other`.
+Each label has only a few possible values: a label names an app, a capability, a state, a host or a code, for example.
+No metric has a label for a phone, an account or a process. A failure code that the farm does not document counts as
+`other`.
 """
 
 

@@ -17,7 +17,7 @@ HEAD = """\
 # States
 
 For callers, operators and developers who find a state in a response, a log or the code:
-every state, and the transitions that are allowed.
+every state, and the allowed transitions.
 
 `make protos` generates this page from the tables in
 `controller/phonefarm_controller/model/states.py`; do not edit it by hand.
@@ -39,39 +39,42 @@ class Machine:
 MACHINES = (
     Machine(
         title="Process",
-        what="What a caller sees as one request. Its state follows from its items; nobody sets it.",
+        what="A process is what a caller sees as one request.\n"
+        "Its items determine its state; nobody sets it.",
         moves=states.PROCESS_MOVES,
         begins=(states.ProcessState.PLANNED,),
     ),
     Machine(
         title="Queue item",
-        what="One unit of work that is claimed as a whole: one phone, one account, one plan.",
+        what="An item is one unit of work, for one phone and one account, with one plan.\n"
+        "The controller claims an item as a whole.",
         moves=states.ITEM_MOVES,
         begins=(states.ItemState.QUEUED, states.ItemState.SCHEDULED),
     ),
     Machine(
         title="Run",
-        what="One attempt at an item.",
+        what="A run is one attempt at an item.",
         moves=states.RUN_MOVES,
         begins=(states.RunState.CLAIMED,),
     ),
     Machine(
         title="Lease",
-        what="The right to drive a phone for an account, with an epoch that only rises.",
+        what="A lease is the right to drive a phone for an account. Its epoch only rises.",
         moves=states.LEASE_MOVES,
         begins=(states.LeaseState.LIVE,),
     ),
     Machine(
         title="A phone's health",
-        what="How the controller judges the phone, by the rules in `health/policy.py`.\n"
-        "The phone gets work while its health is good or suspect.",
+        what="The controller judges a phone's health by the rules in `health/policy.py`.\n"
+        "A phone gets work while its health is good or suspect.",
         moves=states.HEALTH_MOVES,
         begins=(states.Health.GOOD,),
     ),
     Machine(
         title="Delivery",
-        what="One callback that must be sent. A gateway's lease on it lasts 60 s and may be lost.\n"
-        "When an operator replays an ended delivery, it becomes pending again.",
+        what="A delivery is one callback that the farm must send.\n"
+        "A gateway leases a delivery for 60 s, and may lose the lease.\n"
+        "When an operator replays an ended delivery, the delivery becomes pending again.",
         moves=states.DELIVERY_MOVES,
         begins=(states.DeliveryState.PENDING,),
     ),

@@ -27,7 +27,7 @@ _READINGS = (
     (
         AlarmName.LOOP_LAG,
         "event_loop_lag_seconds",
-        "Seconds that the event loop was last blocked",
+        "Seconds for which the event loop was blocked most recently",
     ),
     (
         AlarmName.DATABASE_AWAY,
@@ -37,17 +37,17 @@ _READINGS = (
     (
         AlarmName.SCHEDULER_STUCK,
         "claim_delay_seconds",
-        "Seconds that the oldest claimable item has waited",
+        "Seconds for which the oldest claimable item has waited",
     ),
     (
         AlarmName.DIRTY_OLD,
         "unclean_phone_seconds",
-        "Seconds that the phone that has been dirty the longest has been dirty",
+        "Seconds since the longest-dirty phone became dirty",
     ),
     (
         AlarmName.CALLBACKS_LATE,
         "undelivered_callback_seconds",
-        "Seconds that the oldest callback has waited",
+        "Seconds for which the oldest callback has waited",
     ),
     (
         AlarmName.NOTIFIER_SILENT,
@@ -112,7 +112,7 @@ class ControllerMetrics:
         phones = GaugeMetricFamily(
             "phonefarm_controller_phones",
             "The farm's phones except retired ones, by state: free, busy, or the first reason why "
-            "they get no work; every controller reports all of them",
+            "the phone gets no work; every controller reports all of them",
             labels=["state"],
         )
         for state, count in sorted(now.phones.items()):
