@@ -49,8 +49,7 @@ def add(verbs: Subparsers) -> None:
         default=[],
         metavar="N",
         help=(
-            "send the callback with this sequence; repeatable (default: all that were not "
-            "delivered)"
+            "send the callback with this sequence; repeatable (default: all undelivered callbacks)"
         ),
     )
 

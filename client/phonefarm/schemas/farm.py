@@ -80,7 +80,10 @@ class Phone(ResponseModel):
         str | None, Field(description="Type of the process that drives the phone")
     ]
     account_id: Annotated[str | None, Field(description="Account that the process uses")]
-    lease_epoch: Annotated[int | None, Field(description="The `epoch` to send to `release`")]
+    lease_epoch: Annotated[
+        int | None,
+        Field(description="The epoch of the phone's lease, which a `release` request must contain"),
+    ]
     agent_connected: bool
     agent_drain: Annotated[
         str, Field(description="Who drains the phone's host, and why; empty if nobody does")

@@ -111,7 +111,7 @@ class OperatorClient:
         async with self._rpc.stream(self._stub.Backup, request, key=key) as parts:
             first = await anext(parts, None)
             if first is None or first.WhichOneof("body") != "head":
-                raise ValueError("the controller sent the backup without its head")
+                raise ValueError("the controller sent the backup without its size and SHA-256")
             yield DatabaseCopy(
                 taken_at=first.head.taken_at.ToDatetime(UTC),
                 size=first.head.bytes,

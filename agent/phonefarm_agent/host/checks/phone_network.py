@@ -32,7 +32,7 @@ async def check_phone_network(adb: Adb, serials: Iterable[str]) -> list[Finding]
         return [
             ok(
                 "phones' network",
-                "this host cannot reach any phone at the phone's own network address",
+                "this host cannot reach any phones at their own network addresses",
             )
         ]
     more = f" and {len(answering) - SHOWN} more" if len(answering) > SHOWN else ""
