@@ -77,6 +77,7 @@ protos: dev ## generate protos/gen anew, and the pages of states and monitoring
 	@$(BIN)/python scripts/gen_protos.py
 	@$(BIN)/python scripts/gen_states.py
 	@$(BIN)/python scripts/gen_monitoring.py
+	@$(BIN)/python scripts/gen_capability_inputs.py
 	@$(BIN)/python scripts/gen_console_types.py
 
 clean: ## remove what make made

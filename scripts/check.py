@@ -69,6 +69,11 @@ CHECKS = (
         remedy="run `make protos`",
     ),
     Check(
+        name="inputs",
+        command=[sys.executable, "scripts/gen_capability_inputs.py", "--check"],
+        remedy="run `make protos`",
+    ),
+    Check(
         name="rest.d.ts",
         command=[sys.executable, "scripts/gen_console_types.py", "--check"],
         remedy="run `make protos`",

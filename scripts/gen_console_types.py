@@ -24,21 +24,18 @@ TYPES = (
 HEAD = "// Made by scripts/gen_console_types.py (`make protos`) from the REST API's models.\n"
 
 
-def named(name: str) -> str:
-    """Return the name of a schema as a type: Pause for Pause-Output, PauseInput for Pause-Input."""
-    return name.removesuffix("-Output").replace("-", "")
-
-
 def typed(schema: Mapping[str, Any]) -> str:
     """Return a JSON Schema as a type of TypeScript."""
     if "$ref" in schema:
-        return named(str(schema["$ref"]).rpartition("/")[2])
+        return str(schema["$ref"]).rpartition("/")[2]
     for several in ("anyOf", "oneOf"):
         if several in schema:
             return " | ".join(dict.fromkeys(typed(one) for one in schema[several]))
     if "const" in schema:
         return json.dumps(schema["const"])
     match schema.get("type"):
+        case [*kinds]:
+            return " | ".join(typed({**schema, "type": kind}) for kind in kinds)
         case "string" | "boolean" | "null":
             # An enum grows with the controller; what checks values is the server.
             return str(schema["type"])
@@ -55,8 +52,11 @@ def lines(schemas: Mapping[str, Any]) -> Iterator[str]:
     """Yield the file, an interface for each object."""
     yield HEAD
     for name, schema in sorted(schemas.items()):
+        if schema.get("type") != "object":
+            yield f"export type {name} = {typed(schema)};\n"
+            continue
         required = schema.get("required", ())
-        yield f"export interface {named(name)} {{"
+        yield f"export interface {name} {{"
         for field, kind in schema.get("properties", {}).items():
             yield f"  {json.dumps(field)}{'' if field in required else '?'}: {typed(kind)};"
         yield "}\n"

@@ -7,10 +7,11 @@ import os
 from typing import Any
 
 import schemathesis
+from gateway.support.published import check_schema
+from phonefarm_gateway.rest.openapi_capabilities import INPUTS
 
 GOOD: dict[str, tuple[int, str]] = {
     "account_id": (128, "sim-0001"),
-    "capability": (128, "keyword_warmup"),
     "url": (2048, os.environ.get("FARM_HOOK", "")),
     "callback_url": (2048, os.environ.get("FARM_HOOK", "")),
     "video_path": (2048, os.environ.get("FARM_VIDEO", "")),
@@ -32,8 +33,22 @@ def _known(value: dict[str, Any]) -> dict[str, Any]:
             known[name] = _known(given)
         elif name in GOOD and isinstance(given, str) and 1 <= len(given) <= GOOD[name][0]:
             known[name] = GOOD[name][1]
-        elif name == "inputs" and isinstance(given, dict) and "capability" in value:
-            known[name] = {"keywords": ["tea"], "videos_per_keyword": 1}
+        elif name == "inputs" and _fits(given, value.get("capability")):
+            known |= {
+                "capability": "keyword_warmup",
+                "inputs": {"keywords": ["tea"], "videos_per_keyword": 1},
+            }
         elif name == "mode" and given == "unattended":
             known[name] = "manual"
     return known
+
+
+def _fits(inputs: Any, capability: Any) -> bool:
+    """Tell whether these are inputs of the capability, by the published schema."""
+    if not isinstance(capability, str) or capability not in INPUTS:
+        return False
+    try:
+        check_schema(INPUTS[capability], inputs)
+    except AssertionError:
+        return False
+    return True

@@ -9,9 +9,6 @@ import pytest
 from gateway.support.farm import farm
 from gateway.support.published import check_schema, published
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from phonefarm_common.wire_enums import Readiness, Transport
-from phonefarm_controller.model.states import Health, Intent
-from phonefarm_controller.rpc.fleet_convert import _LEASE_WORDS
 from phonefarm_gateway.rest.endpoint import Endpoint
 from phonefarm_gateway.routes.table import ENDPOINTS
 
@@ -26,25 +23,6 @@ NAMES = [operation["operationId"] for _, _, operation in OPERATIONS]
 def test_it_is_openapi_3_1() -> None:
     """A validator of the specification finds nothing."""
     assert not list(OpenAPIV31SpecValidator(published()).iter_errors())
-
-
-def test_callbacks_and_streams_are_described() -> None:
-    """With the models that are sent; the words of a phone are those of the farm."""
-    (body,) = published()["webhooks"]["processUpdated"]["post"]["requestBody"]["content"].values()
-    stream = published()["paths"]["/processes/{process_id}/events"]["get"]["responses"]["200"]
-    farm_stream = published()["paths"]["/events"]["get"]["responses"]["200"]
-    phone = published()["components"]["schemas"]["Phone"]["properties"]
-
-    assert body["schema"]["$ref"].endswith("/ProcessUpdated")
-    (data,) = (media["x-event-data-schema"] for media in stream["content"].values())
-    assert data["$ref"].endswith("/ProcessEvent")
-    (data,) = (media["x-event-data-schema"] for media in farm_stream["content"].values())
-    assert len(data["anyOf"]) == 4
-    states = {"transport": Transport, "readiness": Readiness, "health": Health, "intent": Intent}
-    assert {part: phone[part]["enum"] for part in states} == {
-        part: [str(word) for word in words] for part, words in states.items()
-    }
-    assert phone["lease"]["enum"] == ["free", *_LEASE_WORDS.values()]
 
 
 def test_its_server_is_where_the_document_is() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from gateway.support.farm import farm
+from gateway.support.published import check_schema, published
 from gateway.support.receiver import Received, Receiver
 from phonefarm_common.ids import new_webhook_secret
 from standardwebhooks import WebhookVerificationError
@@ -28,6 +29,9 @@ async def sent(secret: str) -> Received:
     async with Receiver.serving() as receiver, farm(webhook_secret=secret) as it:
         await it.enqueue(callback={"url": receiver.url()})
         (got,) = await receiver.wait(1)
+    webhook = published()["webhooks"]["process.updated"]["post"]
+    check_schema(webhook["requestBody"]["content"]["application/json"]["schema"], got.event)
+    assert {one["name"] for one in webhook["parameters"]} <= set(got.headers)
     return got
 
 

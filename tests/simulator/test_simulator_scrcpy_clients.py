@@ -2,13 +2,10 @@
 
 import asyncio
 import base64
-import fcntl
 import json
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pytest
 from phonefarm_simulator.farm import SimulatedPhone
 from phonefarm_simulator.ledger import Kind
 from support.adb import AdbServer
+from support.registry_install import installed
 from support.screen_server import real_jar
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -31,35 +29,7 @@ MUTI_NEEDS = (
     "opencv-python-headless<5",
 )
 YUME = ("@yume-chan/adb-scrcpy@2.3.2", "@yume-chan/adb-server-node-tcp@2.5.2")
-INSTALL_SECONDS = 270
 RUN_SECONDS = 120
-
-
-def installed(config: pytest.Config, name: str, steps: Sequence[Sequence[str]]) -> Path:
-    """Return a folder in pytest's cache in which the steps have been run once; else skip."""
-    assert config.cache is not None
-    folder = config.cache.mkdir(name)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may install the same
-        if not (folder / ".done").exists():
-            for step in steps:
-                install(step, folder)
-            (folder / ".done").touch()
-    return folder
-
-
-def install(step: Sequence[str], folder: Path) -> None:
-    """Run one step; skip the test when it fails."""
-    try:
-        ran = subprocess.run(
-            step, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"{' '.join(step)} took more than {INSTALL_SECONDS} s")
-    if ran.returncode:
-        lines = (ran.stderr + ran.stdout).splitlines()
-        said = next((line for line in lines if "error" in line.lower()), "it gave no reason")
-        pytest.skip(f"{' '.join(step)} failed: {said}")
 
 
 @pytest.fixture(scope="session")

@@ -113,7 +113,7 @@ class AsyncOperation:
         *name* is that of the app, account or capability. *stop* also stops runs in progress; their
         items wait again.
         """
-        body = farm_requests.Pause(scope=scope, reason=reason, stop=stop, **given(name=name))
+        body = farm_requests.PauseWork(scope=scope, reason=reason, stop=stop, **given(name=name))
         return await self._transport.send("POST", "/pause", operation.Paused, body=body)
 
     async def resume(

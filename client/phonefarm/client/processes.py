@@ -238,7 +238,9 @@ class AsyncProcesses:
         has looked, and that posts with an unknown outcome are not there. ConflictError if the
         process has not ended, or a rerun could post twice.
         """
-        body = farm_requests.Rerun(reason=reason, failed_only=failed_only, not_posted=not_posted)
+        body = farm_requests.RerunProcess(
+            reason=reason, failed_only=failed_only, not_posted=not_posted
+        )
         path = f"{_at(process_id)}/rerun"
         return await self._transport.send("POST", path, operation.Rerun, body=body)
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from phonefarm.schemas.fields import Instant, ItemState, ResponseModel, StatusWord, Uuid
+from phonefarm.schemas.fields import Instant, ItemState, ProcessStatus, ResponseModel, Uuid
 from pydantic import Field
 
 
@@ -23,7 +23,7 @@ class Duplicate(ResponseModel):
     request_id: str
     process_type: str
     duplicate: Literal[True]
-    process_status: StatusWord
+    process_status: ProcessStatus
     request_differs: Annotated[
         bool,
         Field(
@@ -75,7 +75,7 @@ class CancelledProcess(ResponseModel):
     """The process after the cancellation."""
 
     process_id: Uuid
-    status: StatusWord
+    status: ProcessStatus
 
 
 class Cancelled(ResponseModel):

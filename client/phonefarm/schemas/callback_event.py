@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from phonefarm.schemas.fields import Instant, ResponseModel, StatusWord
+from phonefarm.schemas.fields import Instant, Milestone, ResponseModel
 from phonefarm.schemas.process_record import ProcessRecord
 from pydantic import Field
 
@@ -12,7 +12,7 @@ class ProcessUpdated(ResponseModel):
 
     event_type: Literal["process.updated"] = "process.updated"
     milestone: Annotated[
-        StatusWord, Field(description="The milestone; the record can be newer than the milestone")
+        Milestone, Field(description="The milestone; the record can be newer than the milestone")
     ]
     emitted_at: Annotated[
         Instant, Field(description="Time at which the process reached the milestone")

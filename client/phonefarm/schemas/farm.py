@@ -3,14 +3,14 @@
 from typing import Annotated, Literal
 
 from phonefarm.schemas.fields import (
-    HealthWord,
     Instant,
-    IntentWord,
-    LeaseWord,
-    ReadinessWord,
+    PhoneHealth,
+    PhoneIntent,
+    PhoneLease,
+    PhoneReadiness,
+    PhoneTransport,
+    ProcessStatus,
     ResponseModel,
-    StatusWord,
-    TransportWord,
     Uuid,
 )
 from pydantic import Field
@@ -34,13 +34,13 @@ class Phone(ResponseModel):
     model: str
     android_release: str
     agent_id: str
-    transport: TransportWord
-    readiness: ReadinessWord
+    transport: PhoneTransport
+    readiness: PhoneReadiness
     readiness_reason: str
-    health: HealthWord
+    health: PhoneHealth
     health_reason: str
-    lease: LeaseWord
-    intent: IntentWord
+    lease: PhoneLease
+    intent: PhoneIntent
     offered: Annotated[bool, Field(description="True while the agent offers the phone for work")]
     process_id: Uuid | None
     run_id: Uuid | None
@@ -368,7 +368,7 @@ class ProcessMoved(ResponseModel):
     process_type: str
     request_id: str | None
     system: str
-    status: StatusWord
+    status: ProcessStatus
     created_at: Instant | None
     finished_at: Instant | None
     at: Instant | None

@@ -69,7 +69,7 @@ class HoldPhone(Because):
     wait_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600
 
 
-class Rerun(Because):
+class RerunProcess(Because):
     """Which items to repeat, and the reason."""
 
     failed_only: Annotated[
@@ -109,7 +109,7 @@ class _OfScope(RequestModel):
     model_config = RequestModel.model_config | {"validate_default": True}
 
 
-class Pause(_OfScope):
+class PauseWork(_OfScope):
     """The work to pause, and the reason."""
 
     reason: Reason

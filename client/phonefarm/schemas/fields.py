@@ -11,6 +11,7 @@ from pydantic import (
     PlainSerializer,
     WithJsonSchema,
 )
+from typing_extensions import TypeAliasType
 
 MOST_NAMED: Final = 1000
 LARGEST_COUNT: Final = 2**63 - 1
@@ -32,51 +33,86 @@ PublicStatus: TypeAlias = Literal[
 TERMINAL_STATUSES: Final = frozenset({"completed", "failed_terminal", "cancelled"})
 """The public statuses of a process that has ended."""
 
-StatusWord = Annotated[
-    str, WithJsonSchema({"type": "string", "enum": list(get_args(PublicStatus))})
-]
-"""A public status in an answer; an unknown one of a newer controller is passed on."""
+# Words of responses. The gateway passes on an unknown one of a newer controller, so they are
+# checked by nobody; TypeAliasType gives each a name of its own in the OpenAPI document.
 
-ITEM_STATES: Final = (
-    "QUEUED",
-    "SCHEDULED",
-    "CLAIMED",
-    "EXECUTING",
-    "RETRYABLE",
-    "DONE",
-    "DEAD_LETTER",
-    "CANCELLED",
+
+def _word(*words: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": list(words)})
+
+
+ProcessStatus = TypeAliasType("ProcessStatus", Annotated[str, _word(*get_args(PublicStatus))])
+"""The public status of a process."""
+
+Milestone = TypeAliasType(
+    "Milestone",
+    Annotated[
+        str,
+        _word(
+            *("accepted", "executing", "retrying", "cancel_requested"),
+            *("completed", "failed_terminal", "cancelled"),
+        ),
+    ],
 )
-ItemState = Annotated[str, WithJsonSchema({"type": "string", "enum": list(ITEM_STATES)})]
-"""As StatusWord."""
+"""What a callback reports."""
 
-PHONE_WORDS: Final = {
-    "transport": (
-        "absent",
-        "offline",
-        "unauthorized",
-        "no_permission",
-        "recovery",
-        "bootloader",
-        "online",
-    ),
-    "readiness": ("unknown", "preparing", "ready", "unfit", "cooling"),
-    "health": ("good", "suspect", "quarantined", "retired"),
-    "lease": ("free", "leased", "releasing", "dirty"),
-    "intent": ("new", "in_service", "maintenance", "draining"),
-}
-"""The values of the five parts of a phone's status (docs/states.md)."""
+ItemState = TypeAliasType(
+    "ItemState",
+    Annotated[
+        str,
+        _word(
+            *("QUEUED", "SCHEDULED", "CLAIMED", "EXECUTING"),
+            *("RETRYABLE", "DONE", "DEAD_LETTER", "CANCELLED"),
+        ),
+    ],
+)
+"""The state of a queue item."""
 
+FailureClass = TypeAliasType(
+    "FailureClass", Annotated[str, _word("work", "infra", "account", "expired", "cancelled")]
+)
+"""What kind of failure ended the work."""
 
-def _phone_word(part: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "enum": list(PHONE_WORDS[part])})
+DeliveryState = TypeAliasType(
+    "DeliveryState", Annotated[str, _word("pending", "leased", "delivered", "dead", "stopped")]
+)
+"""The state of a callback that must be sent."""
 
+PhoneTransport = TypeAliasType(
+    "PhoneTransport",
+    Annotated[
+        str,
+        _word(
+            *("absent", "offline", "unauthorized"),
+            *("no_permission", "recovery", "bootloader", "online"),
+        ),
+    ],
+)
+"""How adb reaches a phone."""
 
-TransportWord = Annotated[str, _phone_word("transport")]
-ReadinessWord = Annotated[str, _phone_word("readiness")]
-HealthWord = Annotated[str, _phone_word("health")]
-LeaseWord = Annotated[str, _phone_word("lease")]
-IntentWord = Annotated[str, _phone_word("intent")]
+PhoneReadiness = TypeAliasType(
+    "PhoneReadiness",
+    Annotated[str, _word("unknown", "preparing", "ready", "unfit", "cooling")],
+)
+"""Whether a phone can do work, as far as its agent knows."""
+
+PhoneHealth = TypeAliasType(
+    "PhoneHealth", Annotated[str, _word("good", "suspect", "quarantined", "retired")]
+)
+"""What the controller thinks of a phone."""
+
+PhoneLease = TypeAliasType(
+    "PhoneLease", Annotated[str, _word("free", "leased", "releasing", "dirty")]
+)
+"""Who may drive a phone: nobody, a run, or nobody until the phone is clean."""
+
+PhoneIntent = TypeAliasType(
+    "PhoneIntent", Annotated[str, _word("new", "in_service", "maintenance", "draining")]
+)
+"""What the operator wants of a phone."""
+
+Verdict = TypeAliasType("Verdict", Annotated[str, _word("ok", "warn", "fail")])
+"""How one check of the farm ended."""
 
 Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from phonefarm.schemas.fields import Instant, ResponseModel, Uuid
+from phonefarm.schemas.fields import Instant, ResponseModel, Uuid, Verdict
 from pydantic import Field
 
 
@@ -80,11 +80,7 @@ class Finding(ResponseModel):
 
     check: str
     verdict: Annotated[
-        str,
-        Field(
-            json_schema_extra={"enum": ["ok", "warn", "fail"]},
-            description="ok, warn (work continues) or fail (work has stopped)",
-        ),
+        Verdict, Field(description="ok, warn (work continues) or fail (work has stopped)")
     ]
     text: str
     remedy: Annotated[str, Field(description="Empty if the verdict is ok")]
@@ -93,7 +89,7 @@ class Finding(ResponseModel):
 class Examination(ResponseModel):
     """The state of a controller and its farm."""
 
-    verdict: Annotated[str, Field(description="The worst verdict of all findings")]
+    verdict: Annotated[Verdict, Field(description="The worst verdict of all findings")]
     summary: Annotated[
         str,
         Field(

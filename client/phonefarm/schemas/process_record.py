@@ -3,11 +3,12 @@
 from typing import Annotated
 
 from phonefarm.schemas.fields import (
+    FailureClass,
     Instant,
     ItemState,
     Object,
+    ProcessStatus,
     ResponseModel,
-    StatusWord,
     Uuid,
 )
 from pydantic import Field
@@ -40,13 +41,7 @@ class ProcessError(ResponseModel):
 
     code: str
     message: str
-    failure_class: Annotated[
-        str,
-        Field(
-            alias="class",
-            json_schema_extra={"enum": ["work", "infra", "account", "expired", "cancelled"]},
-        ),
-    ]
+    failure_class: Annotated[FailureClass, Field(alias="class")]
     queue_item_id: Uuid | None
     action: str | None
     attempt: int
@@ -123,7 +118,7 @@ class ProcessRecord(ResponseModel):
     process_id: Uuid
     process_type: str
     request_id: Annotated[str | None, Field(description="null for an ingest")]
-    status: StatusWord
+    status: ProcessStatus
     target: RecordTarget
     requested_by: RecordRequestedBy
     callback: RecordCallback | None

@@ -3,11 +3,13 @@
 from typing import Annotated, Literal
 
 from phonefarm.schemas.fields import (
+    DeliveryState,
     Instant,
     ItemState,
+    Milestone,
     Object,
+    ProcessStatus,
     ResponseModel,
-    StatusWord,
     Uuid,
 )
 from phonefarm.schemas.process_record import (
@@ -100,7 +102,7 @@ class Explanation(ResponseModel):
     """Why a process waits now."""
 
     process_id: Uuid
-    status: StatusWord
+    status: ProcessStatus
     summary: str
     reasons: tuple[ReasonCount, ...]
     items: tuple[ItemExplanation, ...]
@@ -174,12 +176,11 @@ class Delivery(ResponseModel):
 
     delivery_id: str
     sequence: int
-    milestone: str
+    milestone: Milestone
     url: str
     status: Annotated[
-        str,
+        DeliveryState,
         Field(
-            json_schema_extra={"enum": ["pending", "leased", "delivered", "dead", "stopped"]},
             description=(
                 "dead: the farm gave up after 24 hours; stopped: the receiver responded with 410"
             ),

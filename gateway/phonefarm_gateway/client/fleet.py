@@ -166,7 +166,7 @@ class FleetClient:
         answer = await self._rpc.call(self._stub.ListPauses, pb.ListPausesRequest(), key=key)
         return operation.PauseList(pauses=tuple(farm_convert.pause(one) for one in answer.pauses))
 
-    async def pause(self, key: str | None, body: farm_requests.Pause) -> operation.Paused:
+    async def pause(self, key: str | None, body: farm_requests.PauseWork) -> operation.Paused:
         """Let nothing in the scope begin."""
         request = pb.PauseRequest(
             scope=farm_convert.pause_scope(body.scope),

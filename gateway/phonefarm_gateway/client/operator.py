@@ -65,7 +65,7 @@ class OperatorClient:
         return farm.Undrained(agent_id=agent_id, undrained=answer.undrained)
 
     async def rerun(
-        self, key: str | None, process_id: str, body: farm_requests.Rerun
+        self, key: str | None, process_id: str, body: farm_requests.RerunProcess
     ) -> operation.Rerun:
         """Repeat the request of a process that has ended."""
         request = pb.RerunProcessRequest(

@@ -42,6 +42,8 @@ def docs_page(document: Mapping[str, Any]) -> str:
             *(f"<p>{_text(part)}</p>" for part in info["description"].split("\n\n")),
             _SOURCE,
             *_tags(document),
+            "<h2 id='webhooks'>What the gateway sends</h2>",
+            *_webhooks(document["webhooks"]),
             "<h2 id='schemas'>Schemas</h2>",
             *_schemas(document["components"]["schemas"]),
             "</body></html>",
@@ -56,6 +58,12 @@ def _tags(document: Mapping[str, Any]) -> Iterator[str]:
             for method, operation in methods.items():
                 if tag["name"] in operation["tags"]:
                     yield from _operation(method, path, operation)
+
+
+def _webhooks(webhooks: Mapping[str, Any]) -> Iterator[str]:
+    for name, methods in webhooks.items():
+        for method, operation in methods.items():
+            yield from _operation(method, name, operation)
 
 
 def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
@@ -93,7 +101,11 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
 def _schemas(schemas: Mapping[str, Any]) -> Iterator[str]:
     for name, schema in schemas.items():
         yield f"<details id='schema-{escape(name)}'><summary><code>{escape(name)}</code> "
-        yield f"{_text(schema.get('description', ''))}</summary><table>"
+        yield f"{_text(schema.get('description', ''))}</summary>"
+        if schema.get("type") != "object":
+            yield f"<p>{_kind(schema)}</p></details>"
+            continue
+        yield "<table>"
         required = schema.get("required", ())
         for field, kind in schema.get("properties", {}).items():
             need = "" if field in required else " <span class='soft'>optional</span>"

@@ -62,6 +62,8 @@ class ResponseSpec:
     media_types: tuple[str, ...] = ("application/json",)
     headers: Mapping[str, str] = field(default_factory=dict)
     """What each header says."""
+    events: Mapping[str, type[ResponseModel]] = field(default_factory=dict)
+    """The data of each server-sent event, by the event's name."""
     example: Mapping[str, Any] | None = None
     links: tuple["Link", ...] = ()
 

@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from phonefarm_gateway.rest.endpoint import Endpoint, ResponseSpec
+from phonefarm_gateway.rest.openapi_callbacks import webhooks
+from phonefarm_gateway.rest.openapi_capabilities import by_capability
 
 _REF: Final = "#/components/schemas/{model}"
 _PROBLEM: Final = "application/problem+json"
@@ -92,6 +94,7 @@ def openapi_document(endpoints: Iterable[Endpoint[Any, Any]]) -> dict[str, Any]:
     """Return the OpenAPI document."""
     endpoints = tuple(endpoints)
     refs, components = _schemas(endpoints)
+    components = by_capability(components)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         operation = _operation(endpoint, refs)
@@ -107,50 +110,10 @@ def openapi_document(endpoints: Iterable[Endpoint[Any, Any]]) -> dict[str, Any]:
         "servers": [{"url": "."}],
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
-        "webhooks": {"processUpdated": {"post": _callback(refs)}},
+        "webhooks": webhooks(refs),
         "components": {
             "schemas": components,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-        },
-    }
-
-
-def _callback(refs: Mapping[type[BaseModel], Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the farm sends to `callback.url` (docs/rest.md, "Callbacks")."""
-    headers = {
-        "webhook-id": "The same on every attempt; drop what you have already received",
-        "webhook-timestamp": "Seconds since 1970",
-        "webhook-signature": "`v1,` and the signature; several are separated by spaces",
-        "X-PhoneFarm-Timestamp": "Seconds since 1970",
-        "X-PhoneFarm-Signature": "The HMAC-SHA256 of the timestamp, a dot and the body, in hex",
-    }
-    return {
-        "operationId": "processUpdated",
-        "tags": ["Callbacks"],
-        "summary": "A process has reached a milestone",
-        "description": (
-            "The farm sends this request to `callback.url`. The headers of the signature are there "
-            "if the gateway has a secret; verify one of the two signatures."
-        ),
-        "security": [],
-        "parameters": [
-            {
-                "name": name,
-                "in": "header",
-                "required": False,
-                "description": about,
-                "schema": {"type": "string"},
-            }
-            for name, about in headers.items()
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": refs[ProcessUpdated]}},
-        },
-        "responses": {
-            "2XX": {"description": "You have received the callback."},
-            "410": {"description": "The farm sends no more callbacks for this process."},
-            "default": {"description": "The farm tries again, for up to 24 h."},
         },
     }
 
@@ -163,7 +126,7 @@ def _schemas(
     answers: dict[type[ResponseModel], None] = {ProblemDocument: None, ProcessUpdated: None}
     for endpoint in endpoints:
         for says in endpoint.answers.values():
-            answers.update(dict.fromkeys(says.models))
+            answers.update(dict.fromkeys((*says.models, *says.events.values())))
     refs, defs = models_json_schema(
         [
             *((body, "validation") for body in bodies),
@@ -265,15 +228,14 @@ def _answer(
         if says.example is not None:
             media["example"] = says.example
         answer["content"] = {"application/json": media}
+    elif says.events:
+        events = {name: refs[model] for name, model in says.events.items()}
+        answer["content"] = {
+            kind: {"schema": {"type": "string"}, "x-event-data": events}
+            for kind in says.media_types
+        }
     elif says.media_types:
         answer["content"] = {kind: {"schema": {}} for kind in says.media_types}
-        if says.models:  # of a stream: what stands in the `data` of its events
-            events = [refs[model] for model in says.models]
-            data = events[0] if len(events) == 1 else {"anyOf": events}
-            answer["content"] = {
-                kind: {"schema": {"type": "string"}, "x-event-data-schema": data}
-                for kind in says.media_types
-            }
     if says.links:
         answer["links"] = {
             link.operation_id: {

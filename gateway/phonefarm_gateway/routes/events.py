@@ -123,7 +123,12 @@ ENDPOINTS: Final = (
         answers={
             HTTPStatus.OK: ResponseSpec(
                 about="The events, until the client closes the connection.",
-                models=(FarmReset, Phone, ProcessMoved, Incident),
+                events={
+                    "farm.reset": FarmReset,
+                    "phone.updated": Phone,
+                    "process.moved": ProcessMoved,
+                    "incident.updated": Incident,
+                },
                 media_types=("text/event-stream",),
             ),
         },
@@ -158,7 +163,7 @@ ENDPOINTS: Final = (
         answers={
             HTTPStatus.OK: ResponseSpec(
                 about="Events `process.updated`, each with a ProcessEvent as data.",
-                models=(ProcessEvent,),
+                events={"process.updated": ProcessEvent},
                 media_types=("text/event-stream",),
             ),
             HTTPStatus.NO_CONTENT: ResponseSpec(

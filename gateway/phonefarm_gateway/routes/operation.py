@@ -5,7 +5,7 @@ from typing import Final
 
 from aiohttp import web
 from phonefarm.schemas import examples, farm, operation, responses
-from phonefarm.schemas.farm_requests import CheckProfile, CreateKey, Pause, Resume, Verify
+from phonefarm.schemas.farm_requests import CheckProfile, CreateKey, PauseWork, Resume, Verify
 from phonefarm.schemas.queries import AuditFilter, NoQuery
 
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
@@ -43,7 +43,7 @@ async def list_pauses(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     return reply(await call.controller.fleet.pauses(call.key))
 
 
-async def pause(call: Call[NoQuery, Pause]) -> web.StreamResponse:
+async def pause(call: Call[NoQuery, PauseWork]) -> web.StreamResponse:
     """Let nothing in a scope begin."""
     return reply(await call.controller.fleet.pause(call.key, call.body))
 
@@ -160,7 +160,7 @@ ENDPOINTS: Final = (
         "the pause.",
         scope="operate",
         query=NoQuery,
-        body=Pause,
+        body=PauseWork,
         example=examples.PAUSE,
         answers={
             HTTPStatus.OK: ResponseSpec(

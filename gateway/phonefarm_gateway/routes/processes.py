@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 from phonefarm.schemas import examples, operation, requests, responses
 from phonefarm.schemas.acknowledgements import Accepted, Cancelled, DryRun, Duplicate
-from phonefarm.schemas.farm_requests import Rerun
+from phonefarm.schemas.farm_requests import RerunProcess
 from phonefarm.schemas.process_record import ProcessRecord
 from phonefarm.schemas.queries import NoQuery, ProcessFilter
 from phonefarm_common.address_policy import check_url
@@ -116,7 +116,7 @@ async def get_queue_item(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     return reply(item)
 
 
-async def rerun(call: Call[NoQuery, Rerun]) -> web.StreamResponse:
+async def rerun(call: Call[NoQuery, RerunProcess]) -> web.StreamResponse:
     """Repeat the request of a process that has ended."""
     answer = await call.controller.operator.rerun(call.key, call.process_id, call.body)
     status = HTTPStatus.OK if answer.already else HTTPStatus.ACCEPTED
@@ -214,7 +214,7 @@ ENDPOINTS: Final = (
         ),
         scope="operate",
         query=NoQuery,
-        body=Rerun,
+        body=RerunProcess,
         answers={
             code: ResponseSpec(about=about, models=(operation.Rerun,))
             for code, about in (

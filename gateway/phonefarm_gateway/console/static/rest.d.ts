@@ -134,7 +134,7 @@ export interface Cancelled {
 
 export interface CancelledProcess {
   "process_id": string;
-  "status": string;
+  "status": ProcessStatus;
 }
 
 export interface Capability {
@@ -163,7 +163,7 @@ export interface CheckProfile {
 export interface ContentCancelled {
   "status": "cancelled";
   "queue_item_id": string;
-  "previous_status": string;
+  "previous_status": ItemState;
 }
 
 export interface CreateKey {
@@ -175,9 +175,9 @@ export interface CreateKey {
 export interface Delivery {
   "delivery_id": string;
   "sequence": number;
-  "milestone": string;
+  "milestone": Milestone;
   "url": string;
-  "status": string;
+  "status": DeliveryState;
   "attempts": number;
   "emitted_at": string | null;
   "due_at": string | null;
@@ -200,6 +200,8 @@ export interface DeliveryList {
   "deliveries": Delivery[];
 }
 
+export type DeliveryState = string;
+
 export interface DryRun {
   "status": "dry_run";
   "process_id": null;
@@ -214,16 +216,46 @@ export interface Duplicate {
   "request_id": string;
   "process_type": string;
   "duplicate": true;
-  "process_status": string;
+  "process_status": ProcessStatus;
   "request_differs"?: boolean;
 }
 
-export interface Enqueue {
+export type Enqueue = EnqueueFypWarmup | EnqueueKeywordWarmup | EnqueueMaintenance;
+
+export interface EnqueueFypWarmup {
   "request_id": string;
-  "capability": string;
+  "capability": "fyp_warmup";
   "mode": string;
   "target": Target;
-  "inputs": Record<string, any>;
+  "inputs": FypWarmupInputs;
+  "callback": Callback;
+  "requested_by": RequestedBy;
+  "priority"?: number | null;
+  "not_before"?: string | null;
+  "deadline"?: string | null;
+  "dry_run"?: boolean;
+}
+
+export interface EnqueueKeywordWarmup {
+  "request_id": string;
+  "capability": "keyword_warmup";
+  "mode": string;
+  "target": Target;
+  "inputs": KeywordWarmupInputs;
+  "callback": Callback;
+  "requested_by": RequestedBy;
+  "priority"?: number | null;
+  "not_before"?: string | null;
+  "deadline"?: string | null;
+  "dry_run"?: boolean;
+}
+
+export interface EnqueueMaintenance {
+  "request_id": string;
+  "capability": "maintenance";
+  "mode": string;
+  "target": Target;
+  "inputs": MaintenanceInputs;
   "callback": Callback;
   "requested_by": RequestedBy;
   "priority"?: number | null;
@@ -256,14 +288,14 @@ export interface EvidenceList {
 }
 
 export interface Examination {
-  "verdict": string;
+  "verdict": Verdict;
   "summary"?: string;
   "findings": Finding[];
 }
 
 export interface Explanation {
   "process_id": string;
-  "status": string;
+  "status": ProcessStatus;
   "summary": string;
   "reasons": ReasonCount[];
   "items": ItemExplanation[];
@@ -281,6 +313,8 @@ export interface FailingReceiverList {
   "receivers": FailingReceiver[];
 }
 
+export type FailureClass = string;
+
 export interface FarmReset {
   "reason": string;
 }
@@ -292,9 +326,16 @@ export interface FieldError {
 
 export interface Finding {
   "check": string;
-  "verdict": string;
+  "verdict": Verdict;
   "text": string;
   "remedy": string;
+}
+
+export interface FypWarmupInputs {
+  "judge_prompt": string;
+  "max_videos"?: number | null;
+  "watch_seconds"?: number | null;
+  "app"?: string | null;
 }
 
 export interface Group {
@@ -378,7 +419,7 @@ export interface Ingested {
   "queue_item_id": string;
   "content_id": string;
   "account_id": string;
-  "queue_status": string;
+  "queue_status": ItemState;
 }
 
 export interface Inspection {
@@ -407,7 +448,7 @@ export interface Invite {
 
 export interface ItemExplanation {
   "queue_item_id": string;
-  "status": string;
+  "status": ItemState;
   "ready_at": string | null;
   "deadline_at": string | null;
   "deadline_given": boolean;
@@ -420,11 +461,20 @@ export interface ItemProgress {
   "queue_item_id": string;
   "phone_id": string | null;
   "account_id": string | null;
-  "status": string;
+  "status": ItemState;
   "actions_done": number;
   "actions_total": number;
   "deadline_at": string | null;
   "deadline_given": boolean;
+}
+
+export type ItemState = string;
+
+export interface KeywordWarmupInputs {
+  "keywords": string[];
+  "videos_per_keyword"?: number | null;
+  "watch_seconds"?: number | null;
+  "app"?: string | null;
 }
 
 export interface LinkedIds {
@@ -446,8 +496,9 @@ export interface Maintenance {
 }
 
 export interface MaintenanceInputs {
-  "steps": Step[];
-  "metadata"?: Record<string, any>;
+  "steps": Record<string, any>[];
+  "metadata"?: Record<string, any> | null;
+  "app"?: string | null;
 }
 
 export interface MemberRevoked {
@@ -455,6 +506,8 @@ export interface MemberRevoked {
   "member_id": string;
   "certificates": number;
 }
+
+export type Milestone = string;
 
 export interface NewApiKey {
   "key_id": string;
@@ -496,13 +549,6 @@ export interface PartialProgress {
   "items": ItemProgress[];
 }
 
-export interface PauseInput {
-  "scope": string;
-  "name"?: string | null;
-  "reason": string;
-  "stop"?: boolean;
-}
-
 export interface Pause {
   "scope": string;
   "name": string | null;
@@ -513,6 +559,13 @@ export interface Pause {
 
 export interface PauseList {
   "pauses": Pause[];
+}
+
+export interface PauseWork {
+  "scope": string;
+  "name"?: string | null;
+  "reason": string;
+  "stop"?: boolean;
 }
 
 export interface Paused {
@@ -538,13 +591,13 @@ export interface Phone {
   "model": string;
   "android_release": string;
   "agent_id": string;
-  "transport": string;
-  "readiness": string;
+  "transport": PhoneTransport;
+  "readiness": PhoneReadiness;
   "readiness_reason": string;
-  "health": string;
+  "health": PhoneHealth;
   "health_reason": string;
-  "lease": string;
-  "intent": string;
+  "lease": PhoneLease;
+  "intent": PhoneIntent;
   "offered": boolean;
   "process_id": string | null;
   "run_id": string | null;
@@ -610,16 +663,26 @@ export interface PhoneFailure {
   "counts": boolean;
 }
 
+export type PhoneHealth = string;
+
+export type PhoneIntent = string;
+
+export type PhoneLease = string;
+
 export interface PhoneList {
   "phones": Phone[];
   "counts": PhoneCounts;
 }
+
+export type PhoneReadiness = string;
 
 export interface PhoneReason {
   "phone_id": string;
   "reason": string;
   "detail": string;
 }
+
+export type PhoneTransport = string;
 
 export interface PlannedAction {
   "index": number;
@@ -641,7 +704,7 @@ export interface ProblemDocument {
 export interface ProcessError {
   "code": string;
   "message": string;
-  "class": string;
+  "class": FailureClass;
   "queue_item_id": string | null;
   "action": string | null;
   "attempt": number;
@@ -663,7 +726,7 @@ export interface ProcessMoved {
   "process_type": string;
   "request_id": string | null;
   "system": string;
-  "status": string;
+  "status": ProcessStatus;
   "created_at": string | null;
   "finished_at": string | null;
   "at": string | null;
@@ -679,7 +742,7 @@ export interface ProcessRecord {
   "process_id": string;
   "process_type": string;
   "request_id": string | null;
-  "status": string;
+  "status": ProcessStatus;
   "target": RecordTarget;
   "requested_by": RecordRequestedBy;
   "callback": RecordCallback | null;
@@ -690,9 +753,11 @@ export interface ProcessRecord {
   "partial_progress": PartialProgress | NoProgress;
 }
 
+export type ProcessStatus = string;
+
 export interface ProcessUpdated {
   "event_type"?: "process.updated";
-  "milestone": string;
+  "milestone": Milestone;
   "emitted_at": string;
   "sequence": number;
   "process": ProcessRecord;
@@ -733,7 +798,7 @@ export interface QueueItem {
   "queue_item_id": string;
   "process_id": string;
   "process_type": string;
-  "status": string;
+  "status": ItemState;
   "priority": number;
   "created_at": string | null;
   "ready_at": string | null;
@@ -807,17 +872,17 @@ export interface RequestedBy {
   "metadata"?: Record<string, any>;
 }
 
-export interface RerunInput {
-  "reason": string;
-  "failed_only"?: boolean;
-  "not_posted"?: boolean;
-}
-
 export interface Rerun {
   "process_id": string;
   "request_id": string | null;
   "items": number;
   "already": boolean;
+}
+
+export interface RerunProcess {
+  "reason": string;
+  "failed_only"?: boolean;
+  "not_posted"?: boolean;
 }
 
 export interface Resume {
@@ -871,13 +936,6 @@ export interface SnapshotUpserted {
   "snapshot_id": string;
   "strategy_version": number;
   "strategy_synced_at": string;
-}
-
-export interface Step {
-  "action": string;
-  "params"?: Record<string, any> | null;
-  "mutation_kind"?: Record<string, any>;
-  "randomized"?: Record<string, any>;
 }
 
 export interface Target {
@@ -935,6 +993,8 @@ export interface Undrained {
   "agent_id": string;
   "undrained": boolean;
 }
+
+export type Verdict = string;
 
 export interface Verification {
   "capability": string;
