@@ -208,6 +208,26 @@ async def test_a_gateway_that_is_away_is_no_connection() -> None:
     assert all(0.25 <= seconds <= 1.0 for seconds in waits.seconds)
 
 
+async def test_a_client_can_be_closed_while_a_thread_waits() -> None:
+    """The thread gets an error."""
+    asked = asyncio.Event()
+
+    async def silent(received: Received) -> web.StreamResponse:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with Receiver.serving() as receiver:
+        receiver.answer = silent
+        farm = await asyncio.to_thread(Phonefarm, receiver.url(""), key="k")
+        waiting = asyncio.create_task(asyncio.to_thread(farm.phones.list))
+        await asked.wait()
+        await asyncio.to_thread(farm.close)
+
+        with pytest.raises(RuntimeError, match="closed during a request"):
+            await waiting
+
+
 def stream(*parts: bytes) -> Script:
     """Return an event stream of these parts, which then ends."""
 

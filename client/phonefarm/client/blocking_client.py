@@ -156,7 +156,10 @@ class Phonefarm:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and end the thread; a second call does nothing."""
+        """Close the connections and end the thread; a second call does nothing.
+
+        A request that another thread has sent meanwhile raises RuntimeError there.
+        """
         if not self._thread.closed:
             self._thread.run(self._client.close())
             self._thread.close()

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -15,6 +16,8 @@ class EventLoopThread:
     """A daemon thread with an event loop of its own."""
 
     def __init__(self) -> None:
+        self.closed = False
+        self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="phonefarm-client", daemon=True
@@ -24,28 +27,39 @@ class EventLoopThread:
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Return what *work* returns in the thread, or raise what it raises.
 
-        If the caller is interrupted while it waits, *work* is cancelled.
+        If the caller is interrupted while it waits, *work* is cancelled. RuntimeError if the thread
+        has ended, or ends meanwhile.
         """
-        if self.closed:
-            work.close()
-            raise RuntimeError("the client is closed")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._lock:
+            if self.closed:
+                work.close()
+                raise RuntimeError("the client is closed")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise RuntimeError("the client was closed during a request") from None
         finally:
             future.cancel()
 
-    @property
-    def closed(self) -> bool:
-        """Tell whether the loop has ended."""
-        return self._loop.is_closed()
-
     def close(self) -> None:
-        """End the loop and its thread."""
+        """Cancel what still runs, and end the thread; a second call does nothing."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+        asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 class Blocking:
@@ -87,6 +101,7 @@ def iterating(
             while (one := self._thread.run(following())) is not _END:
                 yield one
         finally:
-            self._thread.run(ended())
+            if not self._thread.closed:
+                self._thread.run(ended())
 
     return call
