@@ -1,6 +1,7 @@
 """The client against a real gateway: each method, work from submission to callback, breaks."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -364,6 +365,9 @@ async def _call_farm(farm: AsyncPhonefarm, served: RestFarm, of: str) -> None:
     assert (await farm.operation.pause("app", "shortvideo", reason="a test")).by
     assert (await farm.operation.pauses()).pauses
     assert (await farm.operation.resume("app", "shortvideo")).resumed
+    copy = io.BytesIO()
+    await farm.operation.backup(copy, reason="a test")
+    assert copy.getvalue().startswith(b"SQLite format 3")
     made = await farm.operation.create_key("reader", scopes=["read"])
     assert made.secret
     assert len((await farm.operation.keys()).keys) == 1

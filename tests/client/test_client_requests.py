@@ -1,6 +1,7 @@
 """What the client does when a gateway, a proxy or the network fails: repeats, waits, errors."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -226,6 +227,19 @@ async def test_a_client_can_be_closed_while_a_thread_waits() -> None:
 
         with pytest.raises(RuntimeError, match="closed during a request"):
             await waiting
+
+
+async def test_a_download_that_arrives_wrong_is_an_error() -> None:
+    """The file differs from its digest: nobody takes it for a backup, and it is not sent again."""
+
+    async def wrong(received: Received) -> web.StreamResponse:
+        return web.Response(body=b"half", headers={"Repr-Digest": "sha-256=:eA==:"})
+
+    async with scripted(wrong) as (farm, receiver, _):
+        with pytest.raises(UnexpectedResponseError, match="digest"):
+            await farm.operation.backup(io.BytesIO(), reason="a test")
+
+    assert len(receiver.received) == 1
 
 
 def stream(*parts: bytes) -> Script:

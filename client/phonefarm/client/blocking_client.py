@@ -104,6 +104,7 @@ class Operation(Blocking):
     pauses = blocking(AsyncOperation.pauses)
     pause = blocking(AsyncOperation.pause)
     resume = blocking(AsyncOperation.resume)
+    backup = blocking(AsyncOperation.backup)
     keys = blocking(AsyncOperation.keys)
     create_key = blocking(AsyncOperation.create_key)
     revoke_key = blocking(AsyncOperation.revoke_key)

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, BinaryIO, Final, Literal, TypeAlias
 
 from phonefarm.client.event_stream import follow
 from phonefarm.client.paging import every_page
@@ -122,6 +122,15 @@ class AsyncOperation:
         """End a pause (scope operate)."""
         body = farm_requests.Resume(scope=scope, reason=reason, **given(name=name))
         return await self._transport.send("POST", "/resume", operation.Resumed, body=body)
+
+    async def backup(self, file: BinaryIO, *, reason: str) -> None:
+        """Write a consistent copy of the farm's SQLite database to *file* (scope admin).
+
+        This request is not repeated by itself. UnexpectedResponseError if the copy did not arrive
+        as it was sent; ConflictError if the farm uses PostgreSQL, or another backup is under way.
+        """
+        body = farm_requests.Because(reason=reason)
+        await self._transport.download("/backup", file, body=body)
 
     async def keys(self) -> operation.ApiKeyList:
         """Return the API keys, without their secrets (scope admin)."""

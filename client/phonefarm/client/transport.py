@@ -1,5 +1,8 @@
 """Sends requests to a gateway, repeats them, and reads responses and streams."""
 
+import asyncio
+import base64
+import hashlib
 import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -7,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, BinaryIO, Final, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -26,6 +29,9 @@ from yarl import URL
 
 SILENCE_SECONDS: Final = 45.0
 """A stream that is silent for so long is broken: the gateway sends a comment every 15 s."""
+
+DOWNLOAD_SECONDS: Final = 600.0
+"""A download that is silent for so long is broken; the farm may have to make the file first."""
 
 Parameter: TypeAlias = str | int | datetime | Sequence[str] | None
 _Response = TypeVar("_Response", bound=ResponseModel)
@@ -105,6 +111,23 @@ class Transport:
             except PhonefarmError as error:
                 failures += 1
                 await self.pause(error, failures=failures, repeatable=repeatable)
+
+    async def download(self, path: str, file: BinaryIO, *, body: RequestModel) -> None:
+        """Write the body of a POST's response to *file*, as it comes; it is not sent again.
+
+        UnexpectedResponseError if the file is not what Repr-Digest (RFC 9530) says.
+        """
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=self._timeout.total, sock_read=DOWNLOAD_SECONDS
+        )
+        found = hashlib.sha256()
+        async with self._request("POST", path, body=body, timeout=timeout) as response:
+            async for part in response.content.iter_chunked(1024 * 1024):
+                found.update(part)
+                await asyncio.to_thread(file.write, part)
+            digest = base64.b64encode(found.digest()).decode()
+            if response.headers.get("Repr-Digest") != f"sha-256=:{digest}:":
+                raise UnexpectedResponseError(f"POST {path}: the file differs from its digest")
 
     async def pause(self, error: PhonefarmError, *, failures: int, repeatable: bool = True) -> None:
         """Wait until the request may be sent again; raise *error* if it must not be."""
