@@ -44,7 +44,7 @@ def webhooks(refs: Mapping[type[BaseModel], Mapping[str, Any]]) -> dict[str, Any
             "content": {"application/json": {"schema": refs[ProcessUpdated]}},
         },
         "responses": {
-            "204": {"description": "The receiver has the event; any 2xx says so."},
+            "2XX": {"description": "The receiver has the callback."},
             "410": {"description": "The receiver wants no more callbacks of this process."},
             "default": {"description": "The gateway tries again; it respects Retry-After."},
         },
