@@ -1,18 +1,17 @@
 """Beside a long history, what is done all the time reads what is open and not the history."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
 from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.model.run_reports import PhoneReleased, RunEnded
 from phonefarm_controller.runs.lease_reaper import held_leases
-from phonefarm_controller.store.database import Database, Transaction
+from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.schema.work import capability_requests, leases, queue_items, runs
-from sqlalchemy import cast, event, insert, literal, select, text
+from sqlalchemy import cast, insert, literal, select, text
 from sqlalchemy.types import String
+from support.asked import statements
 from support.backlog import numbers
 from support.world import World, world_on
 
@@ -21,7 +20,6 @@ READ_AT_MOST: Final = 150
 """Rows of the history's tables that one statement may look at."""
 TABLES: Final = ("capability_requests", "queue_items", "runs", "leases")
 SERIALS: Final = ("h01", "h02")
-Asked = dict[str, Any]
 
 
 async def _finish_many(world: World) -> None:
@@ -55,33 +53,6 @@ async def _finish_many(world: World) -> None:
             await tx.connection.execute(text("ANALYZE"))
 
 
-@contextmanager
-def _statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
-    """Collect what is asked, as the driver gets it."""
-    asked: Asked = {}
-
-    def note(_: Any, __: Any, sql: str, parameters: Any, *___: Any) -> None:
-        if sql.startswith("SELECT"):
-            asked[sql] = parameters
-
-    rows = Transaction.rows
-
-    async def noted(tx: Transaction, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
-        note(None, None, sql, parameters)
-        return await rows(tx, sql, parameters)
-
-    monkeypatch.setattr(Transaction, "rows", noted)
-    engines = {database.writer.sync_engine, database._reader.sync_engine}
-    for engine in engines:
-        event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        monkeypatch.undo()
-        for engine in engines:
-            event.remove(engine, "before_cursor_execute", note)
-
-
 async def test_no_statement_reads_the_history(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +60,7 @@ async def test_no_statement_reads_the_history(
     async with world_on(database_url) as world:
         await world.furnish("north", *SERIALS)
         await _finish_many(world)
-        with _statements(world.database, monkeypatch) as asked:
+        with statements(world.database, monkeypatch) as asked:
             await world.accept()
             (run,) = await world.claim(world.offers("north", *SERIALS))
             await world.renew("north", world.terms["north"], [run.run])

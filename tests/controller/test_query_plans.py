@@ -1,46 +1,28 @@
 """Beside a backlog, what is done all the time reads what it needs and not the backlog."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.store import queue
 from phonefarm_controller.store.database import Database
-from sqlalchemy import event
+from support.asked import Asked, statements
 from support.backlog import SERIALS, SHAPES, furnish, pile_up
 from support.world import World, world_on
 
 WAITING = 3000
 READ_AT_MOST = 150
 """Rows that one statement may look at: a few for each of twenty phones."""
-Asked = list[tuple[str, Any]]
 
 
-@contextmanager
-def _statements(database: Database) -> Iterator[Asked]:
-    """Collect what is asked of the queue, as the driver gets it."""
-    asked: Asked = []
-
-    def note(_: Any, __: Any, sql: str, parameters: Any, *___: Any) -> None:
-        if sql.startswith("SELECT") and "queue_items" in sql:
-            asked.append((sql, parameters))
-
-    engines = {database.writer.sync_engine, database._reader.sync_engine}
-    for engine in engines:
-        event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        for engine in engines:
-            event.remove(engine, "before_cursor_execute", note)
+def _of_the_queue(asked: Asked) -> Asked:
+    return {sql: parameters for sql, parameters in asked.items() if "queue_items" in sql}
 
 
-async def _what_is_asked(world: World) -> Asked:
+async def _what_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> Asked:
     """Do what is done all the time, once."""
-    with _statements(world.database) as asked:
+    with statements(world.database, monkeypatch) as asked:
         await world.claim(world.offers("north", *SERIALS))
         await world.due_items.next_due()
         await world.due_items.requeue()
@@ -48,17 +30,19 @@ async def _what_is_asked(world: World) -> Asked:
         async with world.database.reading() as tx:
             await queue.open_phone_only(tx, [f"ph-{serial}" for serial in SERIALS])
             await queue.golden_jobs_since(tx, tx.now)
-    return asked
+    return _of_the_queue(asked)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_no_statement_reads_the_backlog(database_url: str, shape: str) -> None:
+async def test_no_statement_reads_the_backlog(
+    database_url: str, shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether it waits for phones here, for others, for tomorrow or for an account."""
     async with world_on(database_url) as world:
         await furnish(world)
         await pile_up(world, WAITING, SHAPES[shape])
-        asked = await _what_is_asked(world)
-        read = {sql: await _read(world.database, sql, parameters) for sql, parameters in asked}
+        asked = await _what_is_asked(world, monkeypatch)
+        read = {sql: await _read(world.database, sql, given) for sql, given in asked.items()}
 
     assert len(read) >= 8
     assert {sql: much for sql, much in read.items() if much > READ_AT_MOST} == {}
@@ -116,7 +100,7 @@ async def test_what_is_paused_when_it_becomes_due_is_read_once_as_well(database_
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_what_is_paused_beyond_its_time_is_not_read_again_and_again(
-    database_url: str, shape: str
+    database_url: str, shape: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pause of all work keeps it from ending, and the ticker from looking at it."""
     async with world_on(database_url) as world:
@@ -125,9 +109,10 @@ async def test_what_is_paused_beyond_its_time_is_not_read_again_and_again(
         await pile_up(world, WAITING, SHAPES[shape])
         await world.pauses.pause(PauseScope.ALL, "", actor="test", reason="test")
         world.clock.advance(30 * 86_400)
-        with _statements(world.database) as asked:
+        with statements(world.database, monkeypatch) as asked:
             expired = await world.due_items.expire()
-        read = {sql: await _read(world.database, sql, parameters) for sql, parameters in asked}
+        asked = _of_the_queue(asked)
+        read = {sql: await _read(world.database, sql, given) for sql, given in asked.items()}
 
     assert expired == 0
     assert len(read) == 1

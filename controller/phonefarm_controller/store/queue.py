@@ -25,10 +25,10 @@ from phonefarm_controller.model.items import HOLD, Candidate
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.states import ITEM_WAITING, ItemState
 from phonefarm_controller.store import pauses
-from phonefarm_controller.store.bulk_writes import any_of
+from phonefarm_controller.store.compiled_statements import Statement, among, values_of
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.schema.fleet import accounts
-from phonefarm_controller.store.schema.types import Instant
+from phonefarm_controller.store.schema.types import Instant, SafeText
 from phonefarm_controller.store.schema.work import (
     ACCOUNT_HELD,
     CLAIMABLE,
@@ -49,12 +49,15 @@ _ORDER = (_i.priority.desc(), _i.created_at, _i.ordinal, _i.item_id)
 
 # Built once: building a statement and its cache key costs as much as running it.
 _NOW = bindparam("now", type_=Instant())
-_ANY_READY = select(_i.item_id).where(CLAIMABLE, READY).order_by(_i.want_phone_id).limit(1)
-_ANY_UNPROMOTED = select(_i.item_id).where(CLAIMABLE, UNREADY, _i.ready_at <= _NOW).limit(1)
-_CANDIDATE = select(*(queue_items.c[name] for name in Candidate.__dataclass_fields__)).where(
-    CLAIMABLE
+_ANY_READY = Statement(
+    select(_i.item_id).where(CLAIMABLE, READY).order_by(_i.want_phone_id).limit(1)
 )
-_CANDIDATES = _CANDIDATE.where(_i.item_id.in_(any_of("ids")))
+_ANY_UNPROMOTED = Statement(
+    select(_i.item_id).where(CLAIMABLE, UNREADY, _i.ready_at <= _NOW).limit(1)
+)
+_CANDIDATE_NAMES = tuple(Candidate.__dataclass_fields__)
+_CANDIDATE = select(*(queue_items.c[name] for name in _CANDIDATE_NAMES)).where(CLAIMABLE)
+_CANDIDATES = Statement(_CANDIDATE.where(among(_i.item_id, "ids")))
 _OWNED = accounts.c
 
 
@@ -80,7 +83,7 @@ def _bound(
         .scalar_subquery()
     )
     return select(first).where(
-        _OWNED.phone_id.in_(any_of("ids")),
+        among(_OWNED.phone_id, "ids"),
         _OWNED.active.is_(True),
         _OWNED.condition == "ok",
         # Or it has moved here while its run elsewhere goes on.
@@ -89,17 +92,22 @@ def _bound(
     )
 
 
-_FIRST_BOUND = _bound()
+_FIRST_BOUND = Statement(_bound())
 _OPEN = (
     _CANDIDATE.where(
-        READY, text("want_phone_id IS NULL"), _i.app == bindparam("app"), _i.ready_at <= _NOW
+        READY,
+        text("want_phone_id IS NULL"),
+        _i.app == bindparam("app", type_=SafeText),
+        _i.ready_at <= _NOW,
     )
     # The group is the same for all; PostgreSQL sees the index's order only when it is named.
     .order_by(_i.want_phone_group, *_ORDER)
     .limit(bindparam("most", type_=Integer()))
 )
-_FIRST_OPEN = _OPEN.where(_i.want_phone_group.is_(null()))
-_FIRST_OPEN_OF = _OPEN.where(_i.want_phone_group == bindparam("group"))
+_OPEN_TO_ALL = _OPEN.where(_i.want_phone_group.is_(null()))
+_OPEN_TO_GROUP = _OPEN.where(_i.want_phone_group == bindparam("group", type_=SafeText))
+_FIRST_OPEN = Statement(_OPEN_TO_ALL)
+_FIRST_OPEN_OF = Statement(_OPEN_TO_GROUP)
 _UNPROMOTED = (
     _CANDIDATE.where(UNREADY, _i.ready_at <= _NOW)
     .order_by(*_ORDER)
@@ -122,12 +130,12 @@ _PROMOTE = (
 
 async def any_ready(tx: Transaction) -> bool:
     """Tell whether any promoted item could be claimed, if its phone were free."""
-    return (await tx.connection.execute(_ANY_READY)).first() is not None
+    return bool(await _ANY_READY.rows(tx))
 
 
 async def any_unpromoted(tx: Transaction) -> bool:
     """Tell whether any item is due but not promoted yet."""
-    return (await tx.connection.execute(_ANY_UNPROMOTED, {"now": tx.now})).first() is not None
+    return bool(await _ANY_UNPROMOTED.rows(tx, now=tx.now))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,17 +172,17 @@ async def first_bound(
 
     Items that *pauses* hold back are left out; the caller checks for a pause of everything.
     """
-    parameters = {"now": tx.now, "ids": list(phone_ids)}
-    query = _FIRST_BOUND
+    ids = list(phone_ids)
     if pauses:
         allowed = _not_paused(pauses)
         query = _bound(allowed.accounts, allowed.items)
-    firsts = (await tx.connection.execute(query, parameters)).scalars()
-    found = [item_id for item_id in firsts if item_id is not None]
+        firsts = await _uncompiled(tx, query, now=tx.now, ids=ids)
+    else:
+        firsts = await _FIRST_BOUND.rows(tx, now=tx.now, ids=ids)
+    found = [item_id for (item_id,) in firsts if item_id is not None]
     if not found:
         return []
-    rows = await tx.connection.execute(_CANDIDATES, {"ids": found})
-    return [_candidate(row) for row in rows]
+    return values_of(Candidate, _CANDIDATE_NAMES, await _CANDIDATES.rows(tx, ids=found))
 
 
 async def first_open(
@@ -190,13 +198,23 @@ async def first_open(
     Items that *pauses* hold back are left out.
     """
     parameters: dict[str, Any] = {"now": tx.now, "app": app, "most": limit}
-    query = _FIRST_OPEN if phone_group is None else _FIRST_OPEN_OF
-    if pauses:
-        query = query.where(*_not_paused(pauses).items)
     if phone_group is not None:
         parameters["group"] = phone_group
-    rows = await tx.connection.execute(query, parameters)
-    return [_candidate(row) for row in rows]
+    if pauses:
+        query = _OPEN_TO_ALL if phone_group is None else _OPEN_TO_GROUP
+        query = query.where(*_not_paused(pauses).items)
+        rows = await _uncompiled(tx, query, **parameters)
+    else:
+        statement = _FIRST_OPEN if phone_group is None else _FIRST_OPEN_OF
+        rows = await statement.rows(tx, **parameters)
+    return values_of(Candidate, _CANDIDATE_NAMES, rows)
+
+
+async def _uncompiled(
+    tx: Transaction, query: Select[Any], **parameters: Any
+) -> list[tuple[Any, ...]]:
+    """Run a query whose text differs from pause to pause."""
+    return [tuple(row) for row in await tx.connection.execute(query, parameters)]
 
 
 async def unpromoted(
@@ -275,12 +293,13 @@ def _candidate(row: Row[Any]) -> Candidate:
     return Candidate(**row._asdict())
 
 
-_OPEN_PHONE_ONLY = select(
+_PHONE_ONLY = select(
     _i.want_phone_id.label("phone_id"), _i.process_id, _i.item_id, _i.capability, _i.app
-).where(OPEN_PHONE_ONLY, _i.want_phone_id.in_(any_of("ids")))
+).where(OPEN_PHONE_ONLY, among(_i.want_phone_id, "ids"))
+_OPEN_PHONE_ONLY = Statement(_PHONE_ONLY)
 # A hold is never retried, so it has no back-off to wait for.
-_CLAIMABLE_PHONE_ONLY = _OPEN_PHONE_ONLY.where(
-    CLAIMABLE, or_(_i.capability == HOLD, _i.ready_at <= _NOW)
+_CLAIMABLE_PHONE_ONLY = Statement(
+    _PHONE_ONLY.where(CLAIMABLE, or_(_i.capability == HOLD, _i.ready_at <= _NOW))
 )
 
 
@@ -307,11 +326,13 @@ async def open_phone_only(
 
     They stand beside the queue's order, which is for work that acts for an account.
     """
-    query = _CLAIMABLE_PHONE_ONLY if claimable else _OPEN_PHONE_ONLY
-    parameters = {"ids": list(phone_ids)} | ({"now": tx.now} if claimable else {})
-    return [
-        PhoneOnlyItem(**row._asdict()) for row in await tx.connection.execute(query, parameters)
-    ]
+    ids = list(phone_ids)
+    rows = (
+        await _CLAIMABLE_PHONE_ONLY.rows(tx, ids=ids, now=tx.now)
+        if claimable
+        else await _OPEN_PHONE_ONLY.rows(tx, ids=ids)
+    )
+    return values_of(PhoneOnlyItem, tuple(PhoneOnlyItem.__dataclass_fields__), rows)
 
 
 async def golden_jobs_since(tx: Transaction, moment: datetime) -> dict[str, datetime]:
