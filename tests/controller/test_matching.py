@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 from phonefarm_controller.model.items import Candidate
 from phonefarm_controller.scheduler.matching import FreePhone, match_items
-from support.examples import given
+from support.examples import at_most, given
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-PHONES = [f"ph-{letter}" for letter in "abcde"]
+PHONES = [f"ph-{letter}" for letter in "abc"]
 _PHONE = st.sampled_from(PHONES)
 _ACCOUNTS = {phone: {"x": f"x-{phone}", "y": f"y-{phone}"} for phone in PHONES}
 
@@ -17,15 +17,15 @@ _ACCOUNTS = {phone: {"x": f"x-{phone}", "y": f"y-{phone}"} for phone in PHONES}
 @st.composite
 def _fleets(draw: st.DrawFn) -> list[FreePhone]:
     phones = []
-    for phone_id in draw(st.permutations(PHONES))[: draw(st.integers(0, 5))]:
-        apps = draw(st.sets(st.sampled_from("xy")))
+    for phone_id in draw(st.permutations(PHONES))[: draw(st.integers(1, 3))]:
+        apps = draw(st.sampled_from(["x", "xy"]))
         phones.append(
             FreePhone(
                 phone_id=phone_id,
                 agent_id="a",
-                accounts={app: (_ACCOUNTS[phone_id][app],) for app in sorted(apps)},
-                groups=frozenset(draw(st.sets(st.sampled_from("gh")))),
-                crowded=frozenset(draw(st.sets(st.sampled_from("xy"), max_size=1))),
+                accounts={app: (_ACCOUNTS[phone_id][app],) for app in apps},
+                groups=frozenset(draw(st.sets(st.sampled_from("g")))),
+                crowded=frozenset(draw(st.sampled_from(["", "", "", "x"]))),
             )
         )
     return phones
@@ -34,8 +34,8 @@ def _fleets(draw: st.DrawFn) -> list[FreePhone]:
 @st.composite
 def _candidates(draw: st.DrawFn) -> list[Candidate]:
     made = []
-    for number in range(draw(st.integers(0, 8))):
-        app, phone_id = draw(st.sampled_from("xy")), draw(st.none() | _PHONE)
+    for number in range(draw(st.integers(1, 4))):
+        app, phone_id = draw(st.sampled_from("xxy")), draw(st.none() | _PHONE)
         bound = phone_id is not None
         made.append(
             Candidate(
@@ -47,7 +47,7 @@ def _candidates(draw: st.DrawFn) -> list[Candidate]:
                 app=app,
                 want_phone_id=phone_id,
                 want_account_id=_ACCOUNTS[phone_id][app] if phone_id is not None else None,
-                want_phone_group=None if bound else draw(st.none() | st.sampled_from("gh")),
+                want_phone_group=None if bound else draw(st.sampled_from([None, None, "g"])),
                 last_phone_id=draw(st.none() | _PHONE),
             )
         )
@@ -83,6 +83,7 @@ def _as_the_rules_say(
     return pairs
 
 
+@at_most(1500)
 @given(_candidates(), _fleets())
 def test_pairs_are_those_of_the_rules(waiting: list[Candidate], phones: list[FreePhone]) -> None:
     """Priority and age first; an open item avoids phones that are waited for, and its last."""
@@ -90,3 +91,32 @@ def test_pairs_are_those_of_the_rules(waiting: list[Candidate], phones: list[Fre
 
     found = [(pair.item_id, pair.phone_id, pair.account_id) for pair in pairs]
     assert found == _as_the_rules_say(waiting, phones)
+
+
+def test_an_open_item_leaves_a_phone_that_is_waited_for_and_its_last_to_others() -> None:
+    """Of three fit phones it gets the one that is neither."""
+    phones = [
+        FreePhone(phone_id=phone_id, agent_id="a", accounts={"x": (_ACCOUNTS[phone_id]["x"],)})
+        for phone_id in PHONES
+    ]
+    fixed = {"process_id": "p", "priority": 5, "ordinal": 0, "app": "x", "want_phone_group": None}
+    opened = Candidate(
+        item_id="open",
+        created_at=NOON,
+        want_phone_id=None,
+        want_account_id=None,
+        last_phone_id="ph-b",
+        **fixed,  # type: ignore[arg-type] # each has its field's type
+    )
+    bound = Candidate(
+        item_id="bound",
+        created_at=NOON + timedelta(seconds=1),
+        want_phone_id="ph-a",
+        want_account_id="x-ph-a",
+        last_phone_id=None,
+        **fixed,  # type: ignore[arg-type] # each has its field's type
+    )
+
+    pairs = match_items([bound, opened], phones)
+
+    assert [(p.item_id, p.phone_id) for p in pairs] == [("open", "ph-c"), ("bound", "ph-a")]
