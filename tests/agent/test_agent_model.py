@@ -233,6 +233,7 @@ def test_how_a_run_ended(  # noqa: PLR0917 - the columns of the table
     """The table of endings."""
     ended = decide_ending(
         finished=finished,
+        output_read=True,
         exit_code=code,
         exit_detail="",
         cause=cause,
@@ -243,6 +244,27 @@ def test_how_a_run_ended(  # noqa: PLR0917 - the columns of the table
     assert ended.outcome is outcome
     assert (ended.failure.code if ended.failure else None) == failure
     assert ended.failed_action_kind == ("search" if outcome is RunOutcome.FAILED else "")
+
+
+@pytest.mark.parametrize(
+    ("finished", "failure"),
+    [(None, "runtime_failed"), (RunFinished(outcome="done", failure=None), None)],
+)
+def test_output_that_was_not_read_proves_no_crash(
+    finished: RunFinished | None, failure: str | None
+) -> None:
+    """An engine that keeps the log to itself is at fault, and not the phone."""
+    ended = decide_ending(
+        finished=finished,
+        output_read=False,
+        exit_code=0,
+        exit_detail="",
+        cause=None,
+        stop_ordered=False,
+        failed_action=None,
+    )
+
+    assert (ended.failure.code if ended.failure else None) == failure
 
 
 HEALTHY = """1

@@ -63,6 +63,7 @@ async def execute(run: Run) -> RunEnded | RunRefused:
     except EndedEarlyError:
         return decide_ending(
             finished=None,
+            output_read=True,
             exit_code=None,
             exit_detail="",
             cause=run.cause,
@@ -234,6 +235,7 @@ async def _follow_run(run: Run, handle: Handle, plan: Plan, control: ControlSock
         exit_ = await ending
         run.gate.close("the run is over")
         await asyncio.wait({relaying}, timeout=LOG_DRAIN_SECONDS)
+        output_read = relaying.done() and relaying.exception() is None
         if not relaying.done():
             log.warning("run.output_incomplete", waited=LOG_DRAIN_SECONDS)
         await control.drain(within=CONTROL_DRAIN_SECONDS)
@@ -245,6 +247,7 @@ async def _follow_run(run: Run, handle: Handle, plan: Plan, control: ControlSock
         log.warning("run.output_failed", error=str(results[0]))
     return decide_ending(
         finished=relay.finished,
+        output_read=output_read,
         exit_code=exit_.code,
         exit_detail=exit_.detail,
         cause=run.cause,

@@ -44,6 +44,7 @@ def broken(code: FailureCode, message: str) -> Broken:
 def decide_ending(
     *,
     finished: RunFinished | None,
+    output_read: bool,
     exit_code: int | None,
     exit_detail: str,
     cause: Cause | None,
@@ -53,7 +54,8 @@ def decide_ending(
     """Return how a run ended whose container is gone.
 
     `done` with the matching exit code always counts; after that what the agent did to the run comes
-    before what the executor said of it, since the one is the reason of the other.
+    before what the executor said of it, since the one is the reason of the other. Where the runtime
+    did not return the whole output (*output_read*), an ending that is not in it proves no crash.
     """
     index, kind = failed_action or (-1, "")
 
@@ -94,6 +96,9 @@ def decide_ending(
                 FailureCode.RUN_CRASHED, "the executor stopped although nobody asked it to"
             ).failure,
         )
+    if not finished and not output_read:
+        message = "the runtime did not return the run's whole output, so its ending is unknown"
+        return ended(RunOutcome.FAILED, broken(FailureCode.RUNTIME_FAILED, message).failure)
     return ended(
         RunOutcome.FAILED,
         broken(FailureCode.RUN_CRASHED, _crash_failure(finished, exit_code, exit_detail)).failure,

@@ -14,7 +14,6 @@ from phonefarm_agent.runtimes.docker_engine import (
     ConflictError,
     ContainerSpec,
     Engine,
-    EngineAwayError,
     FoundContainer,
     NotKnownError,
 )
@@ -38,7 +37,7 @@ RUN_DIRECTORY = "/run/phonefarm"
 
 _KILLED_WITHIN_SECONDS = 20
 _WAIT_SLICE_SECONDS = 10  # how long a wait nobody wants any more may linger
-_RETRY_SECONDS = 0.5  # while the engine is away
+_RETRY_SECONDS = 0.5  # while the engine is away or refuses to answer
 
 _RUN_PREFIX = "pf-"
 _T = TypeVar("_T")
@@ -150,7 +149,7 @@ class DockerRuntime:
         ]
 
     async def lines(self, handle: Handle) -> AsyncGenerator[bytes, None]:
-        """Yield stdout from its first line, over any number of engine restarts."""
+        """Yield stdout from its first line, over engine restarts and refusals of the engine."""
         splitter = LineSplitter()
         seen = 0
         complete = False
@@ -170,7 +169,7 @@ class DockerRuntime:
                 await in_thread(self._engine.version)
             except NotKnownError:
                 complete = True
-            except EngineAwayError as error:
+            except RuntimeFailedError as error:  # also a refusal: the lines are there still
                 _log.warning("log.interrupted", run_id=handle.run_id, error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
@@ -285,11 +284,13 @@ class DockerRuntime:
             return False
 
     async def _answered(self, question: Callable[[], _T]) -> _T:
-        """Return the engine's answer; retry while the engine is unavailable."""
+        """Return the engine's answer; retry while it is unavailable or refuses to answer."""
         while True:
             try:
                 return await in_thread(question)
-            except EngineAwayError:
+            except NotKnownError:
+                raise
+            except RuntimeFailedError:
                 await asyncio.sleep(_RETRY_SECONDS)
 
 
