@@ -5,7 +5,7 @@ For programs that have aiohttp: the gateway (callbacks, looking at assets) and t
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -24,23 +24,6 @@ class AddressNotAllowedError(OSError):
     """No address of the host is permitted for callers' URLs."""
 
 
-class SystemLookup:
-    """The system's resolver, in threads of its own."""
-
-    def __init__(self, *, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lookup")
-
-    async def __call__(self, name: str) -> list[Address]:
-        """Return the addresses of *name* in the system's order; OSError when there is none."""
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._pool, _addresses, name)
-        return list(dict.fromkeys(found))
-
-    def close(self) -> None:
-        """Shut the threads down without waiting: getaddrinfo cannot be stopped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
 def _addresses(name: str) -> list[Address]:
     # An address with a scope keeps it (`fe80::1%2`), so that the policy sees it.
     infos = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
@@ -50,6 +33,39 @@ def _addresses(name: str) -> list[Address]:
 def _scoped(host: str, sockaddr: tuple[Any, ...]) -> Address:
     has_scope = len(sockaddr) == 4 and sockaddr[3] and "%" not in host
     return ip_address(f"{host}%{sockaddr[3]}" if has_scope else host)
+
+
+class SystemLookup:
+    """The system's resolver, in threads of its own; a name takes one thread, whoever asks for it.
+
+    A name whose servers are silent keeps its thread for 10 s and longer.
+    """
+
+    def __init__(
+        self, *, threads: int, addresses: Callable[[str], list[Address]] = _addresses
+    ) -> None:
+        self._addresses = addresses
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lookup")
+        self._asked: dict[str, asyncio.Future[list[Address]]] = {}
+
+    async def __call__(self, name: str) -> list[Address]:
+        """Return the addresses of *name* in the system's order; OSError when there is none."""
+        asked = self._asked.get(name)
+        if asked is None:
+            asked = asyncio.get_running_loop().run_in_executor(self._pool, self._addresses, name)
+            self._asked[name] = asked
+            asked.add_done_callback(lambda done: self._answered(name, done))
+        # Whoever gives up leaves the lookup to the others.
+        return list(dict.fromkeys(await asyncio.shield(asked)))
+
+    def _answered(self, name: str, asked: "asyncio.Future[list[Address]]") -> None:
+        del self._asked[name]
+        if not asked.cancelled():
+            asked.exception()  # nobody may have waited for it
+
+    def close(self) -> None:
+        """Shut the threads down without waiting: getaddrinfo cannot be stopped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class PermittedResolver(AbstractResolver):
@@ -85,7 +101,11 @@ class PermittedResolver(AbstractResolver):
 
 @asynccontextmanager
 async def outbound_session(
-    *, policy: AddressPolicy, lookup: Lookup, headers: Mapping[str, str]
+    *,
+    policy: AddressPolicy,
+    lookup: Lookup,
+    headers: Mapping[str, str],
+    traces: Sequence[aiohttp.TraceConfig] = (),
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """Yield a session that connects to permitted addresses only, anew for each request.
 
@@ -109,6 +129,7 @@ async def outbound_session(
         auto_decompress=False,
         timeout=aiohttp.ClientTimeout(total=None),
         headers=headers,
+        trace_configs=list(traces),
         skip_auto_headers=("Accept-Encoding",),
     ) as session:
         yield session

@@ -91,6 +91,7 @@ async def running(
                 tls=tls_context(settings.callback_ca),
                 lookup=lookup,
                 clock=clock,
+                lookup_seconds=limits.lookup,
                 attempt_seconds=limits.attempt,
             )
         )

@@ -5,8 +5,10 @@ import base64
 import hashlib
 import hmac
 import json
+import threading
 import time
 from email.utils import formatdate
+from ipaddress import ip_address
 
 import pytest
 from aiohttp import web
@@ -14,6 +16,7 @@ from gateway.support.farm import Farm, Names, farm
 from gateway.support.memory_controller import TOKEN, Owed
 from gateway.support.receiver import Received, Receiver
 from phonefarm.v1 import callback_pb2
+from phonefarm_common.address_policy import Address
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.outbound_http import SystemLookup
 from phonefarm_gateway.callbacks.limits import CallbackLimits
@@ -353,6 +356,62 @@ async def test_the_systems_names_reach_what_is_allowed() -> None:
             assert report.outcome == callback_pb2.DELIVERY_OUTCOME_DELIVERED
     finally:
         lookup.close()
+
+
+async def test_silent_names_take_one_thread_each() -> None:
+    """Those who ask for one silent name do not keep the threads from the other names."""
+    silent = threading.Event()
+
+    def addresses(name: str) -> list[Address]:
+        if name == "silent.example":
+            silent.wait()
+        return [ip_address("127.0.0.1")]
+
+    lookup = SystemLookup(threads=2, addresses=addresses)
+    waiting = [asyncio.create_task(lookup("silent.example")) for _ in range(20)]
+    try:
+        assert await lookup("healthy.example") == [ip_address("127.0.0.1")]
+        waiting[0].cancel()  # who gives up takes the answer from nobody
+        silent.set()
+        answers = await asyncio.gather(*waiting[1:])
+        assert answers == [[ip_address("127.0.0.1")]] * 19
+    finally:
+        silent.set()
+        lookup.close()
+
+
+async def test_the_lookup_of_a_name_does_not_use_up_the_attempt() -> None:
+    """A receiver whose name takes longer than an attempt may take is reached."""
+    asked = asyncio.Event()
+
+    async def lookup(name: str) -> list[Address]:
+        asked.set()
+        await asyncio.sleep(limits.attempt * 2)  # longer than the whole attempt: the subject
+        return [ip_address("127.0.0.1")]
+
+    limits = CallbackLimits(attempt=5, lookup=49)
+    async with Receiver.serving() as receiver, farm(limits=limits, lookup=lookup) as it:
+        report = await _first_report(it, receiver.url(host="slow.example"))
+
+        assert asked.is_set()
+        assert report.outcome == callback_pb2.DELIVERY_OUTCOME_DELIVERED
+
+
+async def test_a_name_that_cannot_be_looked_up_is_told_as_such() -> None:
+    """Not as a receiver that does not respond: nothing was sent to it."""
+
+    async def lookup(name: str) -> list[Address]:
+        if name == "silent.example":
+            await asyncio.Event().wait()
+        raise OSError(2, "no such name")
+
+    limits = CallbackLimits(lookup=0.1)
+    async with farm(limits=limits, lookup=lookup) as it:
+        silent = await _first_report(it, "http://silent.example/")
+        unknown = await _first_report(it, "http://unknown.example/")
+
+        assert silent.error == "the name silent.example could not be looked up within 0.1 s"
+        assert unknown.error == "the name unknown.example could not be looked up: no such name"
 
 
 async def test_a_literal_that_reached_the_outbox_is_not_dialled() -> None:

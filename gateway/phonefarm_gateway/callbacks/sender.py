@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final, Self
 
 import aiohttp
@@ -78,6 +79,7 @@ class Sender:
         signer: Signer | None,
         tls: ssl.SSLContext,
         clock: Clock,
+        lookup_seconds: float,
         attempt_seconds: float,
     ) -> None:
         self._session = session
@@ -85,6 +87,7 @@ class Sender:
         self._signer = signer
         self._tls = tls
         self._clock = clock
+        self._lookup_seconds = lookup_seconds
         self._attempt_seconds = attempt_seconds
 
     @classmethod
@@ -97,16 +100,23 @@ class Sender:
         tls: ssl.SSLContext,
         lookup: Lookup,
         clock: Clock,
+        lookup_seconds: float,
         attempt_seconds: float,
     ) -> AsyncIterator[Self]:
-        """Yield a sender whose attempts take at most *attempt_seconds* each."""
-        async with outbound_session(policy=policy, lookup=lookup, headers=_HEADERS) as session:
+        """Yield a sender whose attempts take at most so many seconds each.
+
+        That is *lookup_seconds* for the lookup of the receiver's name, then *attempt_seconds*.
+        """
+        async with outbound_session(
+            policy=policy, lookup=lookup, headers=_HEADERS, traces=[_lookup_trace()]
+        ) as session:
             yield cls(
                 session,
                 policy=policy,
                 signer=signer,
                 tls=tls,
                 clock=clock,
+                lookup_seconds=lookup_seconds,
                 attempt_seconds=attempt_seconds,
             )
 
@@ -123,15 +133,26 @@ class Sender:
             headers = self._signer.headers(
                 body, delivery_id=delivery.delivery_id, epoch_seconds=epoch_seconds
             )
+        url = _as_written(delivery.url)
+        limit = asyncio.timeout(self._attempt_seconds)
+        timing = _Timing(limit, lookup=self._lookup_seconds, rest=self._attempt_seconds)
         try:
-            async with asyncio.timeout(self._attempt_seconds):
-                return await self._post(_as_written(delivery.url), body, headers)
+            async with limit:
+                return await self._post(url, body, headers, timing)
         except TimeoutError:
+            if timing.is_looking_up:
+                seconds = f"{self._lookup_seconds:g} s"
+                return _failed(f"the name {url.host} could not be looked up within {seconds}")
             return _failed(f"no response within {self._attempt_seconds:g} s")
         except aiohttp.ClientConnectorCertificateError as error:
             return _failed(f"the receiver's certificate is not trusted: {error.certificate_error}")
         except aiohttp.ClientSSLError as error:
             return _failed(f"the TLS connection failed: {error.os_error}")
+        except aiohttp.ClientConnectorDNSError as error:
+            if _is_forbidden(error.os_error):
+                return _failed(f"address_not_allowed: {error.os_error}")
+            why = error.os_error.strerror or error.os_error
+            return _failed(f"the name {url.host} could not be looked up: {why}")
         except aiohttp.ClientConnectorError as error:
             if _is_forbidden(error.os_error):
                 return _failed(f"address_not_allowed: {error.os_error}")
@@ -144,9 +165,16 @@ class Sender:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _failed(f"{type(error).__name__}: {error}")
 
-    async def _post(self, url: URL, body: bytes, headers: dict[str, str]) -> Attempt:
+    async def _post(
+        self, url: URL, body: bytes, headers: dict[str, str], timing: "_Timing"
+    ) -> Attempt:
         async with self._session.post(
-            url, data=io.BytesIO(body), headers=headers, allow_redirects=False, ssl=self._tls
+            url,
+            data=io.BytesIO(body),
+            headers=headers,
+            allow_redirects=False,
+            ssl=self._tls,
+            trace_request_ctx=timing,
         ) as response:
             status = response.status
             if 200 <= status < 300:
@@ -159,6 +187,45 @@ class Sender:
                     response.headers.get("Retry-After"), now=self._clock.now()
                 ),
             )
+
+
+class _Timing:
+    """Gives the lookup of a name its own time, and the rest of an attempt the time after it."""
+
+    def __init__(self, limit: asyncio.Timeout, *, lookup: float, rest: float) -> None:
+        self._limit = limit
+        self._lookup = lookup
+        self._rest = rest
+        self.is_looking_up = False
+
+    def begin_lookup(self) -> None:
+        """Start the time for the lookup."""
+        self.is_looking_up = True
+        self._expire_in(self._lookup)
+
+    def end_lookup(self) -> None:
+        """Start the time for the rest."""
+        self.is_looking_up = False
+        self._expire_in(self._rest)
+
+    def _expire_in(self, seconds: float) -> None:
+        with suppress(RuntimeError):  # the attempt has ended, and aiohttp lets its lookup go on
+            self._limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+def _lookup_trace() -> aiohttp.TraceConfig:
+    """Return what tells each request's `_Timing` of the lookup of its name."""
+    trace = aiohttp.TraceConfig()
+
+    async def begin(_session: object, context: SimpleNamespace, _host: object) -> None:
+        context.trace_request_ctx.begin_lookup()
+
+    async def end(_session: object, context: SimpleNamespace, _host: object) -> None:
+        context.trace_request_ctx.end_lookup()
+
+    trace.on_dns_resolvehost_start.append(begin)
+    trace.on_dns_resolvehost_end.append(end)
+    return trace
 
 
 def _is_forbidden(error: BaseException | None) -> bool:
