@@ -110,7 +110,7 @@ def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--token-file",
         default="",
         metavar="FILE",
-        help="path of the file with PHONEFARM_AGENT_TOKEN, to write into a new environment file",
+        help="path of the file that holds the agent's token, for a new environment file",
     )
     add.add_argument(
         "--options",

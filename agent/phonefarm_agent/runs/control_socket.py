@@ -224,7 +224,7 @@ class ControlSocket:
         """Start fetching an asset, unless it was requested before."""
         name = document.get("asset")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ValueError("the executor asked for an asset without a valid name")
+            raise ValueError("the executor asked for an asset, but gave no valid name")
         if name in self._fetching:
             return
         if len(self._fetching) >= _ASSETS:

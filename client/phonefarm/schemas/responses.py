@@ -367,5 +367,6 @@ class ProblemDocument(ResponseModel):
         str, Field(description="`<reason>` or `<reason>:<detail>`, for programs to compare")
     ]
     errors: Annotated[
-        tuple[FieldError, ...], Field(description="Every wrong field; present with status 422")
+        tuple[FieldError, ...],
+        Field(description="Every invalid field; included only with status 422"),
     ]

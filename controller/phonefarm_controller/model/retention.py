@@ -96,7 +96,9 @@ def read_retention(evidence: str, processes: str) -> RetentionPolicy:
         name, _, text = part.partition("=")
         if name not in set(EvidenceClass):
             known = ", ".join(EvidenceClass)
-            raise ValueError(f"--keep-evidence: {name!r} must be one of {known}, as in failed=30d")
+            raise ValueError(
+                f"--keep-evidence: there is no class {name!r}: use {known}, for example failed=30d"
+            )
         kept[EvidenceClass(name)] = read_duration(text, name=f"--keep-evidence {name}")
     for each, limit in kept.items():
         if each is not EvidenceClass.VERIFICATION and _longer(limit, kept[EvidenceClass.MANIFEST]):
