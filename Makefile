@@ -45,12 +45,12 @@ fix: dev ## repair what can be repaired by a tool
 
 PYTEST := $(BIN)/pytest
 BY_FILE := --dist loadgroup --no-loadscope-reorder
-BESIDE := -n 4 $(BY_FILE)
+BESIDE := -n 3 $(BY_FILE)
 test: dev ## the tests, about ten minutes on two cores
 	@$(PYTEST) -m 'not long' $(BESIDE)
 
 test-all: dev ## every test with every example, as CI runs them
-	@EXAMPLES=all $(PYTEST) -n 6 $(BY_FILE) --durations=25 # long tests mostly wait
+	@EXAMPLES=all $(PYTEST) -n 5 $(BY_FILE) --durations=25 # long tests mostly wait
 
 test-changed: dev ## the tests that what is not committed can have broken: SINCE=COMMIT
 	@$(BIN)/python scripts/changed_tests.py $(if $(SINCE),--since $(SINCE)) $(BESIDE)

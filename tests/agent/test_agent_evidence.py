@@ -226,7 +226,7 @@ def test_a_bounded_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
     assert lines[-1] == b"line 0999"
     assert content.left_out > 0
     assert len(content.data) < 100 + 2 * 200 + 100
-    assert any(b"bytes left out" in line for line in lines)
+    assert any(b"bytes omitted" in line for line in lines)
     short = BoundedLog(tmp_path, "short", head=100, part=200)
     short.write(b"all of it\n")
     assert short.read().data == b"all of it\n"

@@ -137,7 +137,7 @@ async def test_a_profile_that_no_run_saved_proves_nothing(simulation: SimulatorC
 
 async def test_a_refusal_of_the_simulator_is_passed_on(simulation: SimulatorClient) -> None:
     """What it says is what the operator reads."""
-    with pytest.raises(CommandError, match="the simulator refused the request: no phone"):
+    with pytest.raises(CommandError, match="the simulator refused the request: there is no phone"):
         await simulation.state("SIM9999")
     with pytest.raises(CommandError, match="refused"):
         await simulation.call("fault", serial="SIM0001", fault="nonsense")

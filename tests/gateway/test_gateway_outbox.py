@@ -30,7 +30,7 @@ from support.world import submission
 
 BACKLOG = 5000
 AT_ONCE = 100
-SCALE = 0.1  # a lease of 6 s, an attempt of 3 s
+SCALE = 0.2  # a lease of 12 s, an attempt of 6 s
 
 
 async def owe_many(it: Sending, url: str, count: int) -> None:
@@ -196,14 +196,14 @@ async def test_a_killed_gateways_deliveries_go_out_by_the_other(tmp_path: Path) 
             book.holding = True
             late = await asyncio.gather(*(owe_three(it, url) for url in urls))
             async with asyncio.timeout(180), book.moved:
-                await book.moved.wait_for(lambda: book.held == 8)
+                await book.moved.wait_for(lambda: book.held >= 8)
 
             doomed = await holders(it)
             os.kill(first if name_of_first in doomed else second, signal.SIGKILL)
             victim = name_of_first if name_of_first in doomed else doomed.pop()
             book.holding = False
             book.go_on.set()
-            await all_settled(it, within=40)
+            await all_settled(it, within=180)
 
             logs = {process_id: await it.log(process_id) for process_id in (*early, *late)}
 

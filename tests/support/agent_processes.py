@@ -24,10 +24,10 @@ def driving(farm: Farm, runtime: str) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def agents(
-    controller: ScriptedController, folder: Path, *options: str
+    controller: ScriptedController, folder: Path, *options: str, scale: float = PHONE_SCALE
 ) -> AsyncIterator["Agents"]:
     """Start agent processes with one state directory, one at a time; the last one is stopped."""
-    made = Agents(controller, folder, options)
+    made = Agents(controller, folder, options, scale)
     try:
         yield made
     finally:
@@ -38,11 +38,16 @@ class Agents:
     """One agent process after another."""
 
     def __init__(
-        self, controller: ScriptedController, folder: Path, options: tuple[str, ...]
+        self,
+        controller: ScriptedController,
+        folder: Path,
+        options: tuple[str, ...],
+        scale: float,
     ) -> None:
         self._controller = controller
         self._folder = folder
         self._options = options
+        self._scale = scale
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, *program: str) -> None:
@@ -51,7 +56,7 @@ class Agents:
         environment = {
             **os.environ,
             "PHONEFARM_AGENT_TOKEN": TOKEN,
-            "PHONEFARM_TIME_SCALE": str(PHONE_SCALE),
+            "PHONEFARM_TIME_SCALE": str(self._scale),
             "PYTHONPATH": str(Path(__file__).parents[1]),  # for a program of the tests
         }
         with (self._folder / "agent.log").open("ab") as log:

@@ -149,5 +149,5 @@ def _away(kept: Evidence, error: OSError) -> FarmError:
 
 
 def _unknown(message: str) -> FarmError:
-    problem = FieldProblem(field="evidence_id", message="is not the id of evidence of this process")
+    problem = FieldProblem(field="evidence_id", message="this process has no evidence with this id")
     return FarmError(Reason.UNKNOWN_EVIDENCE, message, problems=(problem,))
