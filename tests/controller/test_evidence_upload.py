@@ -181,12 +181,13 @@ async def test_a_part_whose_upload_is_cancelled_while_it_is_opened_is_closed(
     def slowly(place: FilesystemBackend, key: str, offset: int) -> FilesystemPartialFile:
         begun.append(begin(place, key, offset))
         opened.set()
-        assert go_on.wait(10)
+        assert go_on.wait(180)
         return begun[0]
 
     monkeypatch.setattr(FilesystemBackend, "begin", slowly)
-    sending = asyncio.create_task(upload(farm, head_for(run), PNG))
-    assert await asyncio.to_thread(opened.wait, 10)
+    # Without its bytes: else it may be whole before the controller hears of the cancellation.
+    sending = asyncio.create_task(upload(farm, head_for(run)))
+    assert await asyncio.to_thread(opened.wait, 180)
 
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
