@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -185,12 +185,17 @@ async def test_a_part_whose_upload_is_cancelled_while_it_is_opened_is_closed(
         return begun[0]
 
     monkeypatch.setattr(FilesystemBackend, "begin", slowly)
-    # Without its bytes: else it may be whole before the controller hears of the cancellation.
-    sending = asyncio.create_task(upload(farm, head_for(run)))
+
+    async def unfinished() -> AsyncIterator[agent_pb2.EvidenceChunk]:
+        # Its bytes do not come: it must not be whole before the controller hears of the end.
+        yield agent_pb2.EvidenceChunk(head=head_for(run))
+        await asyncio.Event().wait()
+
+    stub: Any = agent_pb2_grpc.AgentServiceStub(farm.channel)
+    call = stub.UploadEvidence(unfinished(), metadata=AS_AGENT)
     assert await asyncio.to_thread(opened.wait, 180)
 
-    sending.cancel()
-    await asyncio.gather(sending, return_exceptions=True)
+    call.cancel()
     go_on.set()
 
     async def closed() -> bool:
