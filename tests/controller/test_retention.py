@@ -338,7 +338,7 @@ def test_settings_are_read() -> None:
 @pytest.mark.parametrize(
     ("evidence", "processes", "told_of"),
     [
-        ("nonsense=3d", "forever", "'nonsense' must be one of manifest, verification"),
+        ("nonsense=3d", "forever", "there is no class 'nonsense': use manifest, verification"),
         ("failed=3", "forever", "--keep-evidence failed: '3' must be a time such as 30d"),
         ("failed=0d", "forever", "'0d' must be a time such as"),
         ("failed", "forever", "'' must be a time such as"),
