@@ -50,7 +50,7 @@ class _Work:
 
 @dataclass(eq=False)
 class _Stream:
-    """One agent's stream; the writer alone writes to it behind the Welcome."""
+    """One agent's stream. After the Welcome, only the writer writes to it."""
 
     agent_id: str
     context: Any
@@ -143,7 +143,7 @@ class Floor:
     async def enqueue(
         self, request: process_pb2.EnqueueRequest, context: Any
     ) -> process_pb2.EnqueueResponse:
-        """Answer behind the commit."""
+        """Answer after the commit."""
         future: asyncio.Future[process_pb2.EnqueueResponse] = asyncio.Future()
         self._asked.append((request, future))
         self._arrived.set()

@@ -13,6 +13,7 @@ from phonefarm_common import config, lifecycle, logs
 from phonefarm_common.channel import is_loopback
 from phonefarm_common.endpoints import parse_controllers
 from phonefarm_common.ids import is_name
+from phonefarm_common.service import commands
 
 from phonefarm_controller import install
 from phonefarm_controller.app.controller import running
@@ -66,7 +67,7 @@ _EXIT_CODES: Final[Mapping[tuple[type[Exception], ...], int]] = {
 
 def main() -> None:
     """Run until a signal stops it, or run `install` or `uninstall`."""
-    if sys.argv[1:2] and sys.argv[1] in install.VERBS:
+    if sys.argv[1:2] and sys.argv[1] in commands.VERBS:
         sys.exit(install.main(sys.argv[1:]))
     parser = argparse.ArgumentParser(
         prog="phonefarm-controller",

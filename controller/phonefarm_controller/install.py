@@ -16,7 +16,6 @@ from phonefarm_common.service.unit import server_unit
 import phonefarm_controller
 
 CONTROLLER: Final = Service(program="controller")
-VERBS: Final = ("install", "uninstall")
 
 _INSTALL: Final = f"""\
 Install the controller as a systemd service. The command creates a system user, the state directory,
@@ -24,10 +23,6 @@ the file {CONTROLLER.environment} (0600) with new secrets, and the unit. You can
 command: it writes only files that differ, and never replaces the settings. If several controllers
 share one database, copy the first controller's settings to each other host before you install
 there. See docs/install.md.
-"""
-_UNINSTALL: Final = """\
-Stop the service and remove everything that `install` created: the unit, the settings with their
-secrets, and the user. With --remove-state, also remove the state directory.
 """
 _CONTENT: Final = "SQLite database, evidence and certificate authority"
 _FOLDERS: Final = ("--ca", "--evidence")
@@ -142,8 +137,7 @@ def parsers() -> argparse.ArgumentParser:
             '--options="--golden-every 24h"'
         ),
     )
-    remove = commands.add_verb(verbs, "uninstall", _UNINSTALL)
-    commands.add_uninstall_options(remove, content=_CONTENT)
+    commands.add_uninstall(verbs, content=_CONTENT)
     return parser
 
 

@@ -70,7 +70,8 @@ async def running(
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         if lookup is None:
-            system_lookup = SystemLookup(threads=limits.lookups)
+            # A silent name keeps one, so that the names of all held deliveries find one.
+            system_lookup = SystemLookup(threads=limits.held)
             stack.callback(system_lookup.close)
             lookup = system_lookup
         controller = await stack.enter_async_context(

@@ -15,6 +15,7 @@ from phonefarm_common.config import ConfigError
 from phonefarm_common.enrollment import NotJoinedError, join
 from phonefarm_common.lifecycle import complain, stop_signals
 from phonefarm_common.logs import configure_logs
+from phonefarm_common.service import commands
 
 from phonefarm_gateway import install
 from phonefarm_gateway.app import running
@@ -28,7 +29,7 @@ def main() -> int:
     """Return 0 after a clean stop, 1 for a refused join, 2 for unusable settings."""
     if sys.argv[1:2] == ["join"]:
         return _join(sys.argv[2:])
-    if sys.argv[1:2] and sys.argv[1] in install.VERBS:
+    if sys.argv[1:2] and sys.argv[1] in commands.VERBS:
         return install.main(sys.argv[1:])
     try:
         settings = parse(sys.argv[1:])

@@ -16,7 +16,6 @@ from phonefarm_common.service.unit import server_unit
 import phonefarm_gateway
 
 GATEWAY: Final = Service(program="gateway")
-VERBS: Final = ("install", "uninstall")
 
 _INSTALL: Final = f"""\
 Install the gateway as a systemd service. The command creates a system user, the state directory,
@@ -24,10 +23,6 @@ the file {GATEWAY.environment} (0600) with a new secret that signs callbacks, an
 safely repeat the command: it writes only files that differ, and never replaces the settings. If a
 farm has several gateways, copy the first gateway's settings to each other host before you install
 there. See docs/install.md.
-"""
-_UNINSTALL: Final = """\
-Stop the service and remove everything that `install` created: the unit, the settings with their
-secrets, and the user. With --remove-state, also remove the state directory.
 """
 _CONTENT: Final = "certificate"
 
@@ -124,8 +119,7 @@ def parsers() -> argparse.ArgumentParser:
             '--options="%(default)s")'
         ),
     )
-    remove = commands.add_verb(verbs, "uninstall", _UNINSTALL)
-    commands.add_uninstall_options(remove, content=_CONTENT)
+    commands.add_uninstall(verbs, content=_CONTENT)
     return parser
 
 

@@ -135,7 +135,7 @@ async def test_nobody_waits_for_too_long() -> None:
 
 @pytest.mark.parametrize("failure", [breaks, problem(503, "controller_unavailable")])
 async def test_what_must_not_happen_twice_is_not_repeated(failure: Script) -> None:
-    """A key may have been created: its creator is told, and no second request is sent."""
+    """The farm may have created the key: the client raises the error, and sends nothing again."""
     async with scripted(failure, says(200, KEY)) as (farm, receiver, _):
         with pytest.raises((NoResponseError, UnavailableError)):
             await farm.operation.create_key("reader", scopes=["read"])

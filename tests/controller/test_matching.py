@@ -57,7 +57,7 @@ def _candidates(draw: st.DrawFn) -> list[Candidate]:
 def _as_the_rules_say(
     waiting: Sequence[Candidate], phones: Sequence[FreePhone]
 ) -> list[tuple[str, str, str]]:
-    """Return (item, phone, account), choosing for each item among all phones anew."""
+    """Return (item, phone, account), comparing all phones again for each item."""
     queue = sorted(waiting, key=lambda candidate: candidate.queue_order)
     wanted = {candidate.want_phone_id for candidate in queue}
     free = {phone.phone_id: phone for phone in phones}

@@ -215,7 +215,7 @@ async def test_each_unit_is_confined(site: Site) -> None:
 
 
 async def test_install_can_be_repeated(site: Site) -> None:
-    """The second time there is nothing to do, and no secret is made anew."""
+    """A second install changes nothing, and keeps the secrets."""
     for role, host in site.hosts.items():
         settings = await host.run("cat", f"/etc/phonefarm-{role}/{role}.env")
 

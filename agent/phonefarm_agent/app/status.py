@@ -21,7 +21,7 @@ from phonefarm_agent.runs.journal_schema import Statement
 from phonefarm_agent.runs.supervisor import Supervisor
 
 EVIDENCE_BEHIND = 500
-"""So many files that wait are told: the agent makes evidence faster than it can upload it."""
+"""With this many waiting files, the status says so: uploads do not keep up with the runs."""
 _NO_CHANGE = Statement(sql="SELECT 1", values=())
 
 

@@ -130,8 +130,7 @@ def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _add_uninstall(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    remove = service.add_verb(commands, "uninstall", _UNINSTALL)
-    service.add_uninstall_options(remove, content=_CONTENT)
+    remove = service.add_uninstall(commands, content=_CONTENT, description=_UNINSTALL)
     remove.set_defaults(perform=_uninstall)
 
 

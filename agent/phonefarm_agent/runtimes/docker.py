@@ -14,6 +14,7 @@ from phonefarm_agent.runtimes.docker_engine import (
     ConflictError,
     ContainerSpec,
     Engine,
+    EngineAwayError,
     FoundContainer,
     NotKnownError,
 )
@@ -154,9 +155,9 @@ class DockerRuntime:
         seen = 0
         complete = False
         while not complete:
-            ended_before = not await self._running(handle)
             skip = seen
             try:
+                ended_before = not await self._running(handle)
                 stream = await in_thread(lambda: self._engine.follow_stdout(handle.token))
                 async with aclosing(chunks(stream)) as source:
                     async for chunk in source:
@@ -284,13 +285,11 @@ class DockerRuntime:
             return False
 
     async def _answered(self, question: Callable[[], _T]) -> _T:
-        """Return the engine's answer; retry while it is unavailable or refuses to answer."""
+        """Return the engine's answer; retry while the engine is unavailable."""
         while True:
             try:
                 return await in_thread(question)
-            except NotKnownError:
-                raise
-            except RuntimeFailedError:
+            except EngineAwayError:
                 await asyncio.sleep(_RETRY_SECONDS)
 
 

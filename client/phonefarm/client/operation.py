@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, BinaryIO, Final, Literal, TypeAlias
 
 from phonefarm.client.event_stream import follow
-from phonefarm.client.paging import every_page
+from phonefarm.client.pagination import every_page
 from phonefarm.client.transport import Parameter, Transport, given, place, understood
 from phonefarm.schemas import farm, farm_requests, operation, requests, responses
 from pydantic import TypeAdapter

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from phonefarm.client.event_stream import follow
-from phonefarm.client.paging import every_page
+from phonefarm.client.pagination import every_page
 from phonefarm.client.transport import Parameter, Transport, given, place, understood
 from phonefarm.schemas import acknowledgements, farm_requests, operation, requests, responses
 from phonefarm.schemas.fields import TERMINAL_STATUSES, PublicStatus, RequestModel

@@ -8,8 +8,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
-from phonefarm_common import config
+from phonefarm_common import config, lifecycle
 from phonefarm_common.config import ConfigError
 from phonefarm_common.ids import is_name
 from phonefarm_common.join_tokens import InvitationError, decode_token
@@ -23,6 +24,12 @@ exit codes:
   0  done, or nothing to do
   1  a step failed; the steps before it are done, and you can safely repeat the command
   2  the request is wrong; nothing was changed
+"""
+
+VERBS: Final = ("install", "uninstall")
+_UNINSTALL: Final = """\
+Stop the service and remove everything that `install` created: the unit, the settings with their
+secrets, and the user. With --remove-state, also remove the state directory.
 """
 
 Plan = Callable[[], Sequence[InstallStep]]
@@ -115,8 +122,14 @@ def install(
     return 0
 
 
-def add_uninstall_options(parser: argparse.ArgumentParser, *, content: str) -> None:
-    """Add the options of `uninstall`; *content* says what the state directory holds."""
+def add_uninstall(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    *,
+    content: str,
+    description: str = _UNINSTALL,
+) -> argparse.ArgumentParser:
+    """Add `uninstall`; *content* says what the state directory holds."""
+    parser = add_verb(verbs, "uninstall", description)
     parser.add_argument(
         "--dry-run", action="store_true", help="only print what the command would do"
     )
@@ -127,6 +140,7 @@ def add_uninstall_options(parser: argparse.ArgumentParser, *, content: str) -> N
         action="store_true",
         help=f"remove the state directory with its {content}",
     )
+    return parser
 
 
 def uninstall(
@@ -158,7 +172,7 @@ def uninstall(
 
 def complain(service: Service, text: str, code: int) -> int:
     """Print the error; return *code*."""
-    print(f"{service.name}: {text}", file=sys.stderr)
+    lifecycle.complain(service.name, text)
     return code
 
 

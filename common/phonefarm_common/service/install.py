@@ -51,7 +51,7 @@ def checked_folder(path: Path, *, name: str) -> Path:
             f"{name} {path} must be an absolute path outside {', '.join(paths.HIDDEN)}"
         )
     if not paths.plain(str(path)):
-        raise CannotInstallError(f"{name} {path} must not contain spaces, quotes, % or $")
+        raise CannotInstallError(f"{name} {path} must contain only A-Z a-z 0-9 . _ / @ : , + = -")
     return path
 
 

@@ -6,7 +6,8 @@ Words"); asyncpg implements those of TLS.
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -177,22 +178,15 @@ def _check_tls(given: Mapping[str, str]) -> None:
             )
 
 
-class _reading:  # noqa: N801 - used like a function
-    """Turns what is wrong with a file into a ConfigError."""
-
-    def __init__(self, name: str, file: str) -> None:
-        self._name = name
-        self._file = file
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ssl.SSLError):
-            raise _wrong(f"{self._name}: {self._file} does not contain valid PEM") from error
-        if isinstance(error, OSError):
-            why = error.strerror or error
-            raise _wrong(f"{self._name}: cannot read {self._file}: {why}") from error
+@contextmanager
+def _reading(name: str, file: str) -> Iterator[None]:
+    """Turn what is wrong with a file into a ConfigError."""
+    try:
+        yield
+    except ssl.SSLError as error:
+        raise _wrong(f"{name}: {file} does not contain valid PEM") from error
+    except OSError as error:
+        raise _wrong(f"{name}: cannot read {file}: {error.strerror or error}") from error
 
 
 async def connect(

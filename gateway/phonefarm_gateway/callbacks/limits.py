@@ -24,7 +24,6 @@ class CallbackLimits:
     lease: float = 60  # how long the controller leases a delivery
     poll: float = 20  # how long one call waits for a due delivery
     stop: float = 10  # how long a stop waits for attempts under way
-    lookups: int = 256  # threads that look up names: as many as deliveries are held
 
     @classmethod
     def of(cls, timers: Timers) -> Self:
