@@ -194,6 +194,8 @@ async def farm(
 async def measure_screens(bench: Bench, taps: int, runs: int) -> None:
     """Measure everything about the screen of one phone, and the runs of another."""
     phone, other = bench.it.farm.phones[:2]
+    # A dark display draws nothing, and this phone's goes dark two minutes after the last touch.
+    await bench.it.phones.fault(phone.serialno, "display_times_out", on=False)
     async with opened_page(bench.browser, bench.base) as page:
         await page.add_init_script(screens.NOTE_DRAWN)
         received = Received(page)

@@ -35,8 +35,14 @@ class RawViewer:
     async def picture(self) -> Picture:
         """Read up to the next frame; ConnectionError when the gateway has closed.
 
+        TimeoutError when no frame comes for a long time: a dark display draws none.
+
         A pong goes first (RFC 6455, 5.5.3): the gateway's ping may wait behind many frames.
         """
+        async with asyncio.timeout(180):
+            return await self._next_picture()
+
+    async def _next_picture(self) -> Picture:
         await self.send(_PONG, b"")
         while True:
             head, length = await self._reader.readexactly(2)
