@@ -44,7 +44,7 @@ async def run_farm(settings: Settings) -> ExitCode:
         settings.check()
         remove_up_file(settings.data)
         if await end_previous_programs(settings.data):
-            warn("killed programs that an earlier `up` with this folder had left running")
+            warn("an earlier `up` in this folder had left programs running; they have been killed")
         secrets = load_secrets(settings.data, settings.environment)
         adopt_orphans()
         async with stop_signals() as stop:

@@ -92,8 +92,8 @@ class Phone(ResponseModel):
         tuple[str, ...],
         Field(
             description=(
-                "What the farm cannot do while this phone gets no work; lists do not contain this "
-                "field"
+                "What the farm can no longer do until this phone gets work again; the response for "
+                "a list of phones leaves this empty"
             )
         ),
     ]

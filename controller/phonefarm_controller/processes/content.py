@@ -140,7 +140,7 @@ class ContentIngest:
             content = await contents.get(tx, account_id, content_id)
             if content is None:
                 problem = FieldProblem(
-                    field="content_id", message="is not the id of content of this account"
+                    field="content_id", message="this account has no content with this id"
                 )
                 message = f"the account {account_id[:128]} has no content {content_id[:256]}"
                 raise FarmError(Reason.UNKNOWN_CONTENT, message, problems=(problem,))
