@@ -21,6 +21,13 @@ SCHEME: Final = "phonefarm"
 ROLES: Final = frozenset({"agent", "gateway"})
 
 
+def invite_command(role: str, member_id: str) -> str:
+    """Return the command, in backticks, that invites this member again."""
+    if role == "gateway":
+        return f"`phonefarm gateways invite --gateway-id {member_id}`"
+    return f"`phonefarm agents invite --agent-id {member_id}`"
+
+
 class MemberBrokenError(Exception):
     """The membership file is damaged; the text names the remedy."""
 

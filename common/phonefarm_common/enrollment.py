@@ -16,6 +16,7 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.certificates import (
     Member,
     MemberBrokenError,
+    invite_command,
     new_request,
     read_member,
     write_member,
@@ -131,10 +132,9 @@ def expiry_remedy(used: Member, clock: Clock) -> str:
     facts = used.facts
     if clock.now() < facts.ends:
         return ""
-    option = " --gateway" if used.role == "gateway" else ""
     return (
         f"the certificate expired at {facts.ends:%Y-%m-%d %H:%MZ}: "
-        f"`phonefarm agents invite{option} --agent-id {used.member_id}` at the controller, then "
+        f"{invite_command(used.role, used.member_id)} at the controller, then "
         f"`phonefarm-{used.role} join TOKEN` here"
     )
 

@@ -58,7 +58,7 @@ def decode_token(token: str) -> Invitation:
     if not token.startswith(PREFIX) or len(token) > LONGEST:
         raise InvitationError(
             f"this is not an invitation: an invitation begins with {PREFIX}, and "
-            "`phonefarm agents invite` prints one"
+            "`phonefarm agents invite` or `phonefarm gateways invite` prints one"
         )
     packed, checksum = token[len(PREFIX) : -8], token[-8:]
     broken = "the invitation is incomplete or mistyped: copy all of it"

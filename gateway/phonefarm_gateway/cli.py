@@ -46,7 +46,7 @@ def join_parser() -> argparse.ArgumentParser:
     """Return the parser of `phonefarm-gateway join`."""
     parser = argparse.ArgumentParser(
         prog="phonefarm-gateway join",
-        description="Exchange a token from `phonefarm agents invite --gateway` for a certificate.",
+        description="Exchange a token from `phonefarm gateways invite` for a certificate.",
     )
     parser.add_argument(
         "token",

@@ -241,7 +241,7 @@ def test_gateways_are_known_for_a_while() -> None:
         ("gateways", "warn", "refused: gw-1 (certificate_refused)"),
         ("signing", "warn", "these gateways send callbacks without a signature: gw-2"),
     ]
-    assert "`phonefarm agents invite --gateway --agent-id gw-1`" in remedies[0]
+    assert "`phonefarm gateways invite --gateway-id gw-1`" in remedies[0]
     assert better[0][2] == "connected: gw-1, gw-2"
     assert silent == [
         (

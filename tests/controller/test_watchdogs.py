@@ -304,4 +304,5 @@ async def test_the_doctor_knows_the_agents(farm_url: str, tmp_path: Path) -> Non
     assert one["versions"].text.endswith("agent-1")
     assert one["certificates"].verdict == doctor_pb2.VERDICT_OK
     assert near["certificates"].text == "expired or about to expire: agent-1"
+    assert "`phonefarm agents invite --agent-id agent-1`" in near["certificates"].remedy
     assert (gone.text, gone.verdict) == ("not connected: agent-1", doctor_pb2.VERDICT_FAIL)

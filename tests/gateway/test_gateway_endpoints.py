@@ -350,7 +350,7 @@ async def test_readyz_tells_a_refused_token_from_an_absent_controller() -> None:
         assert (refused.status, refused.body["error"]) == (503, "gateway_token_refused")
         assert "PHONEFARM_GATEWAY_TOKEN" in refused.body["detail"]
         assert revoked.body["error"] == "gateway_token_refused"
-        assert "`phonefarm agents invite --gateway --agent-id ID`" in revoked.body["detail"]
+        assert "`phonefarm gateways invite --gateway-id ID`" in revoked.body["detail"]
         assert (away.status, away.body["error"]) == (503, "controller_unavailable")
 
 

@@ -27,9 +27,9 @@ _COLUMNS = (
 _DRAIN_NOTES: Final = """\
 No controller starts runs on the host's phones until you run `phonefarm agents undrain ID --reason
 TEXT`, even if the agent or a controller restarts. If a run is prepared but has not acted yet, the
-controller takes it back; that attempt does not count. With --wait, the command lists the runs that
-are still in progress, and exits when no runs are left. Ctrl-C stops the waiting, but does not end
-the drain.
+controller takes it back, and does not count it as an attempt. With --wait, the command lists the
+runs that are still in progress, and exits when no runs are left. Ctrl-C stops the waiting, but does
+not end the drain.
 
 example:
   phonefarm agents drain host-1 --reason "a new kernel" --wait

@@ -22,9 +22,9 @@ _NAMES: Final = {scope: word for word, scope in _SCOPES.items()}
 _NOTES: Final = """\
 During a pause, the farm still accepts work, but starts no runs for work in the scope. The command
 resume ends the pause. Runs in progress continue to their end. With --stop, the farm stops them
-between two actions, or by force after 30 s. Their items go back to the queue, and their attempts do
-not count. If a run was posting and may already have posted, its item ends with outcome_unknown.
-Without a scope, the command lists the pauses.
+between two actions, or by force after 30 s. Their items go back to the queue, and the
+runs do not count as attempts. If a run was posting and may already have posted, its item ends with
+outcome_unknown. Without a scope, the command lists the pauses.
 
 A pause does not move the deadlines that callers gave: an item that passes its deadline ends with
 deadline_passed. The command prints how many of these deadlines fall within the next 24 h. The

@@ -32,9 +32,9 @@ example:
 """
 _DRAIN_NOTES: Final = """\
 The phone gets work again when you run `phonefarm phones admit PHONE`. If a run is prepared but has
-not acted yet, the controller takes it back; that attempt does not count. With --wait, the command
-prints the run that is still in progress, and exits when no runs are left. Ctrl-C stops the waiting,
-but does not end the drain.
+not acted yet, the controller takes it back, and does not count it as an attempt. With --wait, the
+command prints the run that is still in progress, and exits when no runs are left. Ctrl-C stops the
+waiting, but does not end the drain.
 
 examples:
   phonefarm phones drain SIM0001 --reason "it gets a new cable" --wait

@@ -1,4 +1,4 @@
-"""`phonefarm processes show`: one process with its items and attempts, or its record."""
+"""`phonefarm processes show`: one process with its items and runs, or its record."""
 
 import argparse
 from typing import Final
@@ -26,7 +26,7 @@ _ATTEMPTS = (
     "LASTED",
 )
 _MOST_ITEMS: Final = 20
-"""Items whose attempts are listed: those that failed or run come first."""
+"""Items whose runs are listed: those that failed or run come first."""
 
 _WEIGHT: Final = {"DEAD_LETTER": 0, "RETRYABLE": 1, "EXECUTING": 2, "CLAIMED": 3, "CANCELLED": 4}
 
@@ -41,7 +41,7 @@ process live.
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes show`."""
     show = add_verb(
-        verbs, "show", "show one process: its state, items, attempts and error", _show, notes=_NOTES
+        verbs, "show", "show one process: its state, items, runs and error", _show, notes=_NOTES
     )
     add_process(show)
 
@@ -70,8 +70,7 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
         print_table(_ATTEMPTS, attempts, empty="", optional=("AGENT", "ACCOUNT", "CLAIMED"))
     if len(items) > _MOST_ITEMS:
         note_stderr(
-            f"the list shows the attempts of only {_MOST_ITEMS} items; the timeline shows the "
-            "others"
+            f"the list shows the runs of only {_MOST_ITEMS} items; the timeline shows the others"
         )
 
 

@@ -65,13 +65,14 @@ def add_install_options(parser: argparse.ArgumentParser, service: Service) -> No
 
 def add_join_option(parser: argparse.ArgumentParser, service: Service) -> None:
     """Add `--join`, for the services that are members of a farm."""
-    role = "" if service.program == "agent" else f" --{service.program}"
+    gateway = service.program == "gateway"
+    invite = "`phonefarm gateways invite`" if gateway else "`phonefarm agents invite`"
     parser.add_argument(
         "--join",
         default="",
         metavar="TOKEN",
         help=(
-            f"also join the farm, with a token from `phonefarm agents invite{role}`; ignored if "
+            f"also join the farm, with a token from {invite}; ignored if "
             "the state directory has a certificate (env PHONEFARM_JOIN_TOKEN, or "
             "PHONEFARM_JOIN_TOKEN_FILE for a file that holds the token)"
         ),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from phonefarm_common.certificates import ROLES, CertificateFacts
+from phonefarm_common.certificates import ROLES, CertificateFacts, invite_command
 from phonefarm_common.ids import is_name, new_id, new_secret
 from phonefarm_common.join_tokens import Invitation, encode_token
 from phonefarm_common.reasons import FarmError, Reason
@@ -115,7 +115,7 @@ class Enrollment:
                     Reason.INVITATION_REFUSED,
                     (
                         "the invitation is unknown, has already been used, or has expired: run "
-                        "`phonefarm agents invite` to get another"
+                        "`phonefarm agents invite` or `phonefarm gateways invite` to get another"
                     ),
                 )
             member_id = invited.member_id or wanted
@@ -258,13 +258,11 @@ def _check_role(role: str) -> None:
 
 
 def _refused(shown: CertificateFacts) -> FarmError:
-    option = "--gateway " if shown.role == "gateway" else ""
     return FarmError(
         Reason.CERTIFICATE_REFUSED,
         (
             f"the certificate of {shown.role} {shown.member_id} was revoked or has expired: join "
-            f"again with a new invitation (`phonefarm agents invite {option}"
-            f"--agent-id {shown.member_id}`)"
+            f"again with a new invitation ({invite_command(shown.role, shown.member_id)})"
         ),
         detail=shown.member_id,
     )

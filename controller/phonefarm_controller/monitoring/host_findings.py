@@ -86,7 +86,7 @@ def finding_of_certificates(
     if near:
         helps = (
             "read the agent's log; if a host's certificate has expired, the host needs a new "
-            "invitation: `phonefarm agents invite --agent-id {near[0]}`"
+            f"invitation: `phonefarm agents invite --agent-id {near[0]}`"
         )
         return warn("certificates", f"expired or about to expire: {some(near)}", helps)
     hosts = counted(len(ends), "host")
@@ -109,7 +109,7 @@ def findings_of_gateways(
         return [
             ok(
                 "gateways",
-                "no agent calls this controller; the agents may call another controller",
+                "no gateway calls this controller; the gateways may call another controller",
             ),
             *found,
         ]
@@ -123,7 +123,7 @@ def _refused(gateway: RefusedGateway) -> Finding:
     helps = "give the gateway the controller's PHONEFARM_GATEWAY_TOKEN"
     if gateway.member_id:
         helps = (
-            "to let the gateway work again, run `phonefarm agents invite --gateway --agent-id "
+            "to let the gateway work again, run `phonefarm gateways invite --gateway-id "
             f"{gateway.member_id}`, then `phonefarm-gateway join TOKEN --state DIR` on its host"
         )
     elif gateway.why == Reason.ROLE_NOT_ALLOWED:

@@ -28,7 +28,7 @@ _TWO_SECRETS: Final = (
 )
 _OLD_CERTIFICATE: Final = (
     "The controller refuses this gateway's certificate: it was revoked or has expired. Join "
-    "again: `phonefarm agents invite --gateway --agent-id ID` at the controller, then "
+    "again: `phonefarm gateways invite --gateway-id ID` at the controller, then "
     "`phonefarm-gateway join TOKEN --state DIR` on this host."
 )
 
