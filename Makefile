@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Programs start twice as fast from bytecode; some machines forbid writing it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help dev dist demo up check fix test test-all test-changed test-one faults bench bench-console pictures protos clean
+.PHONY: help dev dist docs demo up check fix test test-all test-changed test-one faults bench bench-console pictures protos clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -25,11 +25,14 @@ $(NEED_RUN): pyproject.toml
 $(NEED_DEV): $(NEED_RUN)
 	@echo "== installing what the tests and checks need (once, some 30 s)"
 	@$(PIP) --upgrade 'pip>=25.1'
-	@$(PIP) --editable '.[all]' --group dev --group protos
+	@$(PIP) --editable '.[all]' --group dev --group docs --group protos
 	@touch $@
 
 dist: dev ## the wheel of this checkout, in dist/, to install on hosts (docs/install.md)
 	@$(BIN)/python -m hatchling build --target wheel --directory dist
+
+docs: dev ## the documentation as a site, in build/docs
+	@$(BIN)/python scripts/build_docs.py
 
 demo: $(NEED_RUN) ## three simulated phones, one job each, callbacks and proof
 	@$(BIN)/phonefarm demo
@@ -70,8 +73,9 @@ bench: dev ## figures of this machine, as one JSON table
 bench-console: dev ## the console's figures on this machine, beside those to accept
 	@$(BIN)/python scripts/bench_console.py
 
-pictures: dev ## the pictures of README.md, of the console on simulated phones
+pictures: dev ## the pictures of the pages, of the console and a terminal, on simulated phones
 	@$(BIN)/python scripts/console_pictures.py
+	@$(BIN)/python scripts/terminal_pictures.py
 
 protos: dev ## generate protos/gen anew, and the pages of states and monitoring
 	@$(BIN)/python scripts/gen_protos.py

@@ -79,6 +79,11 @@ CHECKS = (
         remedy="run `make protos`",
     ),
     Check(
+        name="docs",
+        command=[sys.executable, "scripts/build_docs.py", "--quiet"],
+        remedy="mend the links; put a new page into docs/README.md, an ADR into docs/adr/README.md",
+    ),
+    Check(
         name="console",
         command=[sys.executable, "scripts/check_console.py"],
         remedy="mend the console's scripts",

@@ -42,7 +42,7 @@ has stopped.
 | agent | `phonefarm-agent run --metrics 127.0.0.1:9464`, on each host, serves `/metrics` without a key |
 | gateway | its REST API serves `/metrics` to callers whose key has the scope `read`; with `--open-metrics`, to everybody |
 
-[deploy/monitoring](../deploy/monitoring) has a configuration for Prometheus (`prometheus.yml`), the alerts below
+[deploy/monitoring](../deploy/monitoring/prometheus.yml) has a configuration for Prometheus, the alerts below
 (`alerts.yml`), unit tests for the alerts (`alerts_test.yml`, for `promtool test rules`), and three dashboards for
 Grafana (`grafana/`). The dashboards show which phones work, whether work gets done, and whether the programs are
 running normally.

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from build_docs import loaded_from_elsewhere
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = [one for one in ROOT.iterdir() if one.is_dir() and not one.name.startswith(".")]
@@ -55,7 +56,10 @@ def test_no_line_is_wider_than_a_screen(page: Path) -> None:
     assert wide_lines(page.read_text()) == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name != "adr"], ids=name)
+DECISIONS = set(ROOT.glob("docs/adr/0*.md"))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in DECISIONS], ids=name)
 def test_a_page_begins_with_whom_it_is_for(page: Path) -> None:
     """The first paragraph begins with `For`; a decision is for those who follow a link to it."""
     assert re.match(r"# .+\n\nFor [a-z]", page.read_text())
@@ -89,3 +93,18 @@ def test_the_pages_are_found() -> None:
     """The README, the pages of docs and the decisions are among them."""
     assert {"README.md", "docs/operating.md", "deploy/README.md"} <= {name(p) for p in PAGES}
     assert len(PAGES) > 30
+
+
+def test_what_a_page_of_the_site_loads_from_elsewhere_is_found() -> None:
+    """Scripts, styles and fonts of another server; neither links nor what the site has itself."""
+    page = (
+        '<script src="../_static/own.js"></script><a href="https://a.example/">there</a>'
+        '<script defer src="https://b.example/x.js"></script><link rel=x href="//c.example/y.css">'
+        '<style>@font-face { src: url("https://d.example/z.woff2") }</style>'
+    )
+
+    assert list(loaded_from_elsewhere(page)) == [
+        "https://b.example/x.js",
+        "//c.example/y.css",
+        "https://d.example/z.woff2",
+    ]
