@@ -11,6 +11,8 @@ Backlog: a claim for one phone beside 100,000 items that wait in several ways, a
 (scripts/bench_backlog.py).
 Containers: a run container's whole life beside a bare `docker run` of the image, and the seconds
 from the runtime's start until the executor says hello, made for its run and made ahead of it.
+Use: the processor time of each program's `--help` beside `python -c pass`, the seconds until
+`phonefarm up` is ready, and what a farm of fifty idle phones costs (scripts/bench_use.py).
 """
 
 import argparse
@@ -37,6 +39,7 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 import bench_load as load  # noqa: E402 - after the path is set
 from bench_backlog import claims  # noqa: E402 - after the path is set
 from bench_several import crossings  # noqa: E402 - after the path is set
+from bench_use import measure_use  # noqa: E402 - after the path is set
 from phonefarm_agent.runtimes import image  # noqa: E402 - after the path is set
 from phonefarm_agent.runtimes.docker import DockerRuntime  # noqa: E402
 from phonefarm_agent.runtimes.docker_engine import Engine  # noqa: E402
@@ -264,7 +267,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000, help="lifecycles (%(default)s)")
     parser.add_argument("--samples", type=int, default=300, help="latency samples (%(default)s)")
     parser.add_argument("--phones", type=int, default=100, help="phones per agent (%(default)s)")
-    parts = ["floor", "sqlite", "postgres", "several", "backlog", "container"]
+    parts = ["floor", "sqlite", "postgres", "several", "backlog", "container", "use"]
     parser.add_argument("--only", choices=parts)
     parser.add_argument("--backlog", type=int, default=100_000, help="items (%(default)s)")
     options = parser.parse_args()
@@ -286,6 +289,8 @@ def main() -> None:
         table["backlog"] = measure_backlog(options)
     if options.only in {None, "container"}:
         table["container"] = measure_containers()
+    if options.only in {None, "use"}:
+        table["use"] = measure_use()
     print(json.dumps(table, indent=2))
 
 
