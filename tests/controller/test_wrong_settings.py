@@ -1,18 +1,31 @@
-"""A controller that cannot start says why in one line, and ends with the documented exit code."""
+"""A controller that cannot start says why in one line, and ends with the documented exit code.
+
+Most tests call the program's `main`: to start Python and import it takes a second each time.
+"""
 
 import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from phonefarm_common import logs
 from phonefarm_common.config import address
+from phonefarm_controller.cli import main
 from support.ipv6 import needs_ipv6
 
 KEY = {"INGEST_SECRET": "s"}
+
+
+class Ended(NamedTuple):
+    """How the controller's `main` ended, and what it wrote to stderr."""
+
+    code: str | int | None
+    said: str
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +50,28 @@ def started(
         timeout=120,
         check=False,
     )
+
+
+@pytest.fixture
+def called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Return what calls the controller's `main`, which must end before it serves."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "setswitchinterval", lambda _: None)
+    monkeypatch.setattr(logs, "configure_logs", lambda **_: None)  # the tests' logs: also to stderr
+    for name, value in KEY.items():
+        monkeypatch.setenv(name, value)
+
+    def call(*arguments: str) -> Ended:
+        free = [] if "--listen" in arguments else ["--listen", "127.0.0.1:0"]
+        command = ["phonefarm-controller", "--data", "data", *arguments, *free]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Ended(ended.value.code, capfd.readouterr().err)
+
+    return call
 
 
 @pytest.mark.parametrize(
@@ -81,25 +116,27 @@ def started(
     ],
 )
 def test_a_wrong_setting_is_one_line(
-    tmp_path: Path, arguments: list[str], code: int, said: str
+    called: Callable[..., Ended], arguments: list[str], code: int, said: str
 ) -> None:
     """It names the option or the thing, never a traceback, never a password."""
-    ended = started(tmp_path, *arguments)
+    ended = called(*arguments)
 
-    assert ended.returncode == code, ended.stderr
-    (line,) = ended.stderr.splitlines()
+    assert ended.code == code, ended.said
+    (line,) = ended.said.splitlines()
     assert line.startswith("phonefarm-controller: ")
     assert said in line
     assert "geheim" not in line
 
 
 @pytest.mark.parametrize("option", ["--listen", "--metrics"])
-def test_an_address_that_is_taken_is_one_line(tmp_path: Path, taken: str, option: str) -> None:
+def test_an_address_that_is_taken_is_one_line(
+    called: Callable[..., Ended], taken: str, option: str
+) -> None:
     """Another program listens there."""
-    ended = started(tmp_path, option, taken)
+    ended = called(option, taken)
 
-    assert ended.returncode == 2, ended.stderr
-    assert ended.stderr == (
+    assert ended.code == 2, ended.said
+    assert ended.said == (
         f"phonefarm-controller: cannot listen on {taken}: Address already in use\n"
     )
 
