@@ -40,7 +40,7 @@ from phonefarm_controller.app.controller import store_app_profiles
 from phonefarm_controller.callbacks.delivery import DeliveryReport
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Routing, Target
-from phonefarm_controller.model.states import PROCESS_TERMINAL, LeaseState
+from phonefarm_controller.model.states import PROCESS_TERMINAL, Health, LeaseState
 from phonefarm_controller.processes.cancel import CancelRequest
 from phonefarm_controller.store.database import open_database
 from phonefarm_controller.store.migrate import migrate
@@ -344,16 +344,22 @@ class LeaseProtocol(RuleBasedStateMachine):
     async def _calm(self) -> None:
         """Let all go well for a while, with every phone and account as they were at first."""
         world = self.farm.controllers[0].world
+        for serial in SERIALS:
+            await world.put_account(f"acc-{serial}", phone_id=f"ph-{serial}")
         for _ in range(int(QUIET_SECONDS / 5)):
             for serial in SERIALS:
-                await world.phone_admin.give_back(
-                    f"ph-{serial}", actor="test", reason="looked at it"
-                )
-                await world.put_account(f"acc-{serial}", phone_id=f"ph-{serial}")
+                if self._needs_somebody(f"ph-{serial}"):
+                    await self._give_back(serial, 0)
             await self.farm.mend()
             await self.farm.pass_time(5, talkers=sorted(HOSTS))
             if self._over():
                 break
+
+    def _needs_somebody(self, phone_id: str) -> bool:
+        """Tell whether the phone gets no work until an operator returns it."""
+        now = self.farm.now
+        dirty = {le["phone_id"] for le in now.leases.values() if le["state"] == LeaseState.DIRTY}
+        return phone_id in dirty or now.phones[phone_id]["health"] != Health.GOOD
 
     @staticmethod
     def _parted(item: Mapping[str, Any]) -> bool:
@@ -447,14 +453,15 @@ def test_no_interleaving_of_many_breaks_the_lease_protocol(folder: Path) -> None
 @pytest.mark.postgres
 @pytest.mark.timeout(900)
 def test_no_interleaving_on_postgresql_breaks_the_lease_protocol(
-    postgres: PostgresServer,
+    postgres: PostgresServer, postgres_template: str
 ) -> None:
     """Two controllers, each with connections of its own, on a database for each example."""
     numbers = itertools.count(1)
     with ExitStack() as stack:
 
         def fresh() -> tuple[str, ...]:
-            url = stack.enter_context(postgres.database(f"lease_{os.getpid()}_{next(numbers)}"))
+            name = f"lease_{os.getpid()}_{next(numbers)}"
+            url = stack.enter_context(postgres.database(name, template=postgres_template))
             return (url, url)
 
         _explore(fresh, examples=10, steps=50)
