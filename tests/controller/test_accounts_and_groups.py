@@ -9,6 +9,7 @@ import pytest
 from phonefarm.v1 import fleet_pb2, process_pb2
 from phonefarm_common.channel import bearer
 from support.controller import KEY, Farm, played_agent, request, told
+from support.once import ONE_ENGINE
 
 
 def account(account_id: str, **changes: Any) -> fleet_pb2.Account:
@@ -53,6 +54,7 @@ async def test_many_accounts_are_put_at_once(farm: Farm) -> None:
         assert (known["acc-A1"].phone_id, known["acc-A1"].condition) == ("", "needs_attention")
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize("count", [0, 1001])
 async def test_the_number_of_accounts_has_bounds(farm: Farm, count: int) -> None:
     """One to a thousand in a call."""
@@ -63,6 +65,7 @@ async def test_the_number_of_accounts_has_bounds(farm: Farm, count: int) -> None
     assert told(refused) == ("invalid_request", ["accounts"])
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize(
     ("changes", "reason", "fields"),
     [

@@ -17,6 +17,7 @@ from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.run_reports import RunEnded
 from phonefarm_controller.processes.content import CancelledContent, IngestRequest
 from support.controller import KEY, Farm, PlayedAgent, played_agent, told
+from support.once import ONE_ENGINE
 from support.world import World, world_on
 
 VIDEO = "https://videos.example/a.mp4"
@@ -189,6 +190,7 @@ async def test_the_account_is_looked_at_before_anything_else(farm: Farm) -> None
         assert (await ingest(farm)).duplicate
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize(
     ("changes", "fields"),
     [

@@ -10,6 +10,7 @@ from phonefarm.v1 import fleet_pb2, process_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_controller.model.states import Condition
 from support.controller import KEY, Farm, played_agent, request, told
+from support.once import ONE_ENGINE
 from support.world import World, world_on
 
 GROUP, DIRECT = process_pb2.ROUTING_GROUP, process_pb2.ROUTING_DIRECT
@@ -73,6 +74,7 @@ async def test_a_group_of_one_names_its_target(farm: Farm) -> None:
         assert (record.target_phone_id, record.target_account_id) == ("ph-a1", "acc-A1")
 
 
+@ONE_ENGINE
 async def test_more_ids_than_any_farm_has_are_refused(farm: Farm) -> None:
     """Ten thousand in a list are looked up, each of them; more are not."""
     missing = [f"n{number}" for number in range(10_000)]
@@ -90,6 +92,7 @@ async def test_more_ids_than_any_farm_has_are_refused(farm: Farm) -> None:
     )
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize(
     ("not_before", "deadline"), [(None, -5), (60, 30), (60, -5), (-60, -5), (60, 60)]
 )
@@ -164,6 +167,7 @@ async def test_the_key_is_type_system_and_request_id(farm: Farm) -> None:
         assert same.process_status == "queued"
 
 
+@ONE_ENGINE
 async def test_who_asked_is_bounded(farm: Farm) -> None:
     """A name, not a novel."""
     long = process_pb2.RequestedBy(system="tests", user="x" * 257)

@@ -22,6 +22,7 @@ from phonefarm_controller.model.states import Condition, Health, Intent
 from phonefarm_controller.store import accounts
 from support.controller import KEY, PATIENCE, Farm, played_agent, request
 from support.controller import told as told_by
+from support.once import ONE_ENGINE
 from support.seeds import seeds
 from support.situations import (
     ANYWHERE,
@@ -48,6 +49,7 @@ async def world(database_url: str) -> AsyncIterator[World]:
         yield world
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize("name", SITUATIONS)
 async def test_each_situation_is_told_by_its_reason(world: World, name: str) -> None:
     """The reasons of the process, of its item and of the phones, the remedy, and what is ahead."""
@@ -258,6 +260,7 @@ async def test_a_caller_is_told_as_the_farm_changes(farm: Farm) -> None:
     assert "agent-1" in gone.reasons[1].remedy
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize("process_id", ["nobody", "00000000-0000-4000-8000-000000000000"])
 async def test_nobody_is_told_of_an_unknown_process(farm: Farm, process_id: str) -> None:
     """NOT_FOUND, whether it could be an id or not."""

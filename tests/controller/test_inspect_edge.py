@@ -14,6 +14,7 @@ from phonefarm_common.channel import bearer
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.processes import watch
 from support.controller import AGENT_TOKEN, KEY, PATIENCE, Farm, PlayedAgent, played_agent, request
+from support.once import ONE_ENGINE
 
 WHO = bearer(KEY)
 
@@ -225,6 +226,7 @@ async def test_what_another_controller_moves_is_seen(farm: Farm) -> None:
     assert events[-1].process.status == "cancelled"
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize("name", ["WatchProcess", "GetTimeline", "ListEvidence"])
 @pytest.mark.parametrize("process_id", [NOBODY, "no-uuid", ""])
 async def test_an_unknown_process_is_not_found(farm: Farm, name: str, process_id: str) -> None:

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import process_pb2 as pb
 from phonefarm_common.channel import bearer
 from support.controller import KEY, Farm, played_agent, request, told
+from support.once import ONE_ENGINE
 
 
 async def _ids(farm: Farm, **wanted: Any) -> list[str]:
@@ -68,6 +69,7 @@ async def test_pages_miss_nothing_while_work_comes_in(farm: Farm) -> None:
     assert seen == made[::-1]
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize("cursor", ["x", "W10=", "bnVsbA==", "WzEsICJ4Il0=", "[" * 50, "é"])
 async def test_a_cursor_that_is_none_is_refused(farm: Farm, cursor: str) -> None:
     """It names the field; nothing is listed from somewhere else."""
@@ -101,6 +103,7 @@ async def test_a_page_of_large_processes_is_shorter(farm: Farm) -> None:
     assert pages > 1
 
 
+@ONE_ENGINE
 async def test_a_moment_out_of_the_calendar_is_refused(farm: Farm) -> None:
     """A hostile timestamp names its field."""
     far = Timestamp(seconds=int(timedelta(days=366 * 9000).total_seconds()))

@@ -8,6 +8,7 @@ from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.states import LeaseState
 from phonefarm_controller.store import items, leases
+from support.once import ONE_ENGINE
 from support.world import World, world_on
 
 ALL = (PauseScope.ALL, "")
@@ -109,6 +110,7 @@ async def test_what_is_paused_holds_back_nothing_else(
     assert [one.process_id for one in claimed] == [wanted]
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize(
     ("scope", "name", "reason", "field"),
     [

@@ -18,6 +18,7 @@ from phonefarm_controller.store.account_snapshots import Snapshot
 from phonefarm_controller.store.schema.work import runs
 from sqlalchemy import select
 from support.controller import KEY, Farm, farm_on, played_agent, request
+from support.once import ONE_ENGINE
 from support.world import World, world_on
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -178,6 +179,7 @@ async def test_the_run_keeps_what_it_was_handed(database_url: str) -> None:
         ]
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize(
     ("changes", "code", "reason"),
     [

@@ -15,6 +15,7 @@ from phonefarm_controller.capabilities.listing import CapabilityList
 from phonefarm_controller.model.app_profiles import read_profile
 from support.controller import KEY, Farm, PlayedAgent, farm_on, played_agent, request, told
 from support.hostile import AS_AGENT, NO_ID
+from support.once import ONE_ENGINE
 
 UNATTENDED = process_pb2.MODE_UNATTENDED
 VERIFIED = (("screenshot", "verified.png"), ("ui_dump", "verified.xml"))
@@ -169,6 +170,7 @@ async def test_a_verification_does_little_and_leaves_evidence(farm: Farm) -> Non
         assert not record_of.HasField("callback")
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize(
     ("changes", "code", "reason", "fields"),
     [
@@ -249,6 +251,7 @@ async def take_only(agent: PlayedAgent) -> agent_pb2.Assignment:
     return assignment
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize("runtime", ["dummy", "", "something"])
 async def test_a_run_that_is_no_run_proves_nothing(farm: Farm, runtime: str) -> None:
     """The dummy drives no phone, and of what an older agent does not say nothing is believed."""
@@ -316,6 +319,7 @@ async def test_a_profile_check_takes_the_account_of_its_app(farm: Farm) -> None:
         assert (assignment.process_id, assignment.account_id) == (process_id, "second")
 
 
+@ONE_ENGINE
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

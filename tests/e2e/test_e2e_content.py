@@ -11,10 +11,12 @@ from phonefarm_cli.errors import CommandError
 from phonefarm_common.ids import new_id
 from support.asset_server import asset_server, mp4
 from support.live_farm import Hand, eventually, warmup
+from support.once import ONE_RUNTIME
 
 VIDEO = mp4(200_000, seed=11)
 
 
+@ONE_RUNTIME
 async def test_an_ingested_video_is_posted_once_by_its_account(at_work: Hand) -> None:
     """The very bytes, the caption with its hashtags; the repeat changes nothing."""
     phone = at_work.farm.phones[0]
@@ -62,6 +64,7 @@ async def process_of(at_work: Hand, item_id: str) -> str:
     return str(found)
 
 
+@ONE_RUNTIME
 @pytest.mark.long
 async def test_a_verified_capability_may_run_unattended(at_work: Hand) -> None:
     """A real run leaves its evidence, is recorded, and opens the mode for everybody."""
@@ -91,6 +94,7 @@ async def test_a_verified_capability_may_run_unattended(at_work: Hand) -> None:
     await at_work.until(accepted, "completed", within=180)
 
 
+@ONE_RUNTIME
 async def test_a_profile_is_walked_through_on_a_phone(at_work: Hand) -> None:
     """Every screen that a tap leads to, each selector found or not; nothing is typed."""
     packaged = resources.files("phonefarm_controller").joinpath("profiles", "shortvideo.toml")

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from phonefarm_cli.main import main
 from support.live_farm import Hand
+from support.once import ONE_RUNTIME
 
 README = (Path(__file__).resolve().parent.parent.parent / "README.md").read_text()
 
 
+@ONE_RUNTIME
 async def test_the_example_request_is_accepted_and_completes(at_work: Hand) -> None:
     """The body of the README's curl, sent to a farm, ends completed."""
     (body,) = re.findall(r"-d '(\{.*?\})'$", README, re.DOTALL | re.MULTILINE)

@@ -13,6 +13,7 @@ from phonefarm.v1 import fleet_pb2
 from standardwebhooks import Webhook
 from support.brokenapp import NAME as BROKEN_APP
 from support.live_farm import Hand, LivePhone, containers, eventually, executors, lives, warmup
+from support.once import ONE_RUNTIME
 
 
 def _ids(phones: tuple[LivePhone, ...]) -> list[str]:
@@ -44,6 +45,7 @@ async def _searched(at_work: Hand, phone: LivePhone, run_of: set[str | None]) ->
     return [e["detail"]["query"] for e in ledger if e["kind"] == "searched" and e["run"] in run_of]
 
 
+@ONE_RUNTIME
 async def test_a_group_and_a_profile_edit_are_done_and_told(
     at_work: Hand, receiver: Receiver
 ) -> None:
@@ -90,6 +92,7 @@ async def test_a_group_and_a_profile_edit_are_done_and_told(
         assert events[-1].event["process"] == record
 
 
+@ONE_RUNTIME
 async def test_a_selector_that_matches_nothing_is_named_and_shown(at_work: Hand) -> None:
     """The error names selector and screen; picture and UI dump of that moment are kept."""
     phone = at_work.farm.phones[3]
@@ -181,6 +184,7 @@ async def test_an_executor_that_cannot_stop_itself_is_forced(at_work: Hand) -> N
     await at_work.offered(phone.phone_id)
 
 
+@ONE_RUNTIME
 async def test_a_repeated_request_is_the_same_process(at_work: Hand) -> None:
     """The same body again is a duplicate; another body under the id is told, and ignored."""
     body = warmup({"routing": "direct", "phone_id": at_work.farm.phones[2].phone_id})
@@ -203,6 +207,7 @@ async def test_a_repeated_request_is_the_same_process(at_work: Hand) -> None:
     assert "other" not in [e["detail"].get("query") for e in ledger if e["kind"] == "searched"]
 
 
+@ONE_RUNTIME
 async def test_a_group_with_one_bad_phone_keeps_what_was_done(
     at_work: Hand, receiver: Receiver
 ) -> None:
@@ -259,6 +264,7 @@ async def test_a_phone_unplugged_in_a_run_is_replaced(at_work: Hand, receiver: R
     assert retrying["timestamps"]["retrying_at"] is not None
 
 
+@ONE_RUNTIME
 @pytest.mark.long
 async def test_a_phone_that_was_unplugged_comes_back_by_itself(at_work: Hand) -> None:
     """Its agent could not clean it while it was away; it does when the phone is there again."""
