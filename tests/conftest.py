@@ -1,5 +1,6 @@
 """What every test gets: components or a reason, and an environment that says nothing of farms."""
 
+import gc
 import os
 import sys
 
@@ -65,6 +66,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("docker"):
             item.add_marker(pytest.mark.timeout(_IMAGE_SECONDS))
             return
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over what was imported: it stays to the end anyway."""
+    gc.collect()
+    gc.freeze()
 
 
 def _uses_engine(item: pytest.Item) -> bool:

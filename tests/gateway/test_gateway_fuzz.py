@@ -69,16 +69,15 @@ BODIES = st.binary(max_size=200) | VALUES.map(_raw) | disturbed().map(_raw)
 
 
 @at_most(60)
-@given(bodies=st.lists(BODIES, min_size=5, max_size=15))
-async def test_no_body_makes_the_gateway_fail(bodies: list[bytes]) -> None:
+@given(requests=st.lists(st.tuples(st.sampled_from(PATHS), BODIES), min_size=5, max_size=15))
+async def test_no_body_makes_the_gateway_fail(requests: list[tuple[str, bytes]]) -> None:
     """Arbitrary bytes, arbitrary JSON and disturbed good bodies get an answer below 500."""
     async with farm() as it:
-        for body in bodies:
-            for path in PATHS:
-                answer = await it.call("POST", path, body)
+        for path, body in requests:
+            answer = await it.call("POST", path, body)
 
-                assert answer.status in {200, 202, 404, 422}
-                assert answer.status != 422 or answer.body["errors"]
+            assert answer.status in {200, 202, 404, 422}
+            assert answer.status != 422 or answer.body["errors"]
 
 
 def _taken(raw: bytes) -> tuple[Any, str | None]:
