@@ -15,18 +15,20 @@ help: ## list the verbs
 
 dev: $(NEED_DEV) ## set up .venv with everything
 
-$(NEED_RUN): pyproject.toml
+$(NEED_RUN): pyproject.toml | $(BIN)/python
 	@echo "== installing what a farm needs into .venv (once, some 20 s)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make dev PYTHON=python3.12")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) --editable '.[controller,postgres,agent,gateway,simulator,cli]'
 	@touch $@
 
-$(NEED_DEV): $(NEED_RUN)
-	@echo "== installing what the tests and checks need (once, some 30 s)"
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make dev PYTHON=python3.12")'
+	@$(PYTHON) -m venv .venv
+
+$(NEED_DEV): pyproject.toml | $(BIN)/python
+	@echo "== installing what the tests and checks need into .venv (once, some 40 s)"
 	@$(PIP) --upgrade 'pip>=25.1'
 	@$(PIP) --editable '.[all]' --group dev --group docs --group protos
-	@touch $@
+	@touch $(NEED_RUN) $@
 
 dist: dev ## the wheel of this checkout, in dist/, to install on hosts (docs/install.md)
 	@$(BIN)/python -m hatchling build --target wheel --directory dist
