@@ -70,6 +70,7 @@ faults: dev ## break a real farm under load: SECONDS=300 SEED=1 ENGINE=postgres|
 	@PYTHONPATH=tests $(BIN)/python -m faults --engine $(ENGINE) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(CONTAINERS),--containers)
 
 bench: dev ## figures of this machine, as one JSON table
+	@$(PIP) --group bench
 	@$(BIN)/python scripts/bench.py
 
 bench-console: dev ## the console's figures on this machine, beside those to accept

@@ -3,8 +3,8 @@
 Latency: seconds from calling Enqueue to the assignment at the agent, one request at a time.
 Lifecycles: processes per second from Enqueue to the acknowledged end, with runs that end at once
 (scripts/bench_load.py); one controller process, the load in another. Beside them the floor, the
-least program that serves the same load (scripts/bench_floor.py). docs/performance.md explains the
-ratios.
+least program that serves the same load (scripts/bench_floor.py), and public job queues
+(scripts/bench_peers.py). docs/performance.md explains the ratios.
 Crossings: from a call at one of two controllers to what an agent or a watcher of the other is told
 (scripts/bench_several.py).
 Backlog: a claim for one phone beside 100,000 items that wait in several ways, and beside none
@@ -38,6 +38,7 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 import bench_load as load  # noqa: E402 - after the path is set
 from bench_backlog import claims  # noqa: E402 - after the path is set
+from bench_peers import measure_peers  # noqa: E402 - after the path is set
 from bench_several import crossings  # noqa: E402 - after the path is set
 from bench_use import measure_use  # noqa: E402 - after the path is set
 from phonefarm_agent.runtimes import image  # noqa: E402 - after the path is set
@@ -132,6 +133,17 @@ def beside_floor(ours: dict[str, Any], floor: dict[str, float]) -> dict[str, flo
         "server_cpu": "server_cpu_ms_per_lifecycle",
     }
     return {f"{name}_to_floor": round(ours[key] / floor[key], 3) for name, key in pairs.items()}
+
+
+def beside_peers(ours: dict[str, Any], peers: dict[str, Any]) -> dict[str, float]:
+    """Return the controller's lifecycles a second divided by each queue's jobs of the same run."""
+    return {
+        f"lifecycles_per_second_to_{name}": round(
+            ours["lifecycles_per_second"] / figures["jobs_per_second"], 3
+        )
+        for name, figures in peers.items()
+        if "jobs_per_second" in figures
+    }
 
 
 def measure_crossings(database_url: str, *, samples: int) -> dict[str, Any]:
@@ -267,7 +279,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000, help="lifecycles (%(default)s)")
     parser.add_argument("--samples", type=int, default=300, help="latency samples (%(default)s)")
     parser.add_argument("--phones", type=int, default=100, help="phones per agent (%(default)s)")
-    parts = ["floor", "sqlite", "postgres", "several", "backlog", "container", "use"]
+    parts = ["floor", "sqlite", "postgres", "several", "backlog", "container", "use", "peers"]
     parser.add_argument("--only", choices=parts)
     parser.add_argument("--backlog", type=int, default=100_000, help="items (%(default)s)")
     options = parser.parse_args()
@@ -282,6 +294,11 @@ def main() -> None:
         with postgres_server() as server, server.database("bench") as url:
             table["postgres"] = measure(url, options)
             table["postgres"] |= beside_floor(table["postgres"], floor)
+    if options.only in {None, "postgres", "peers"}:
+        with postgres_server() as server, server.database("bench") as url:
+            table["peers"] = measure_peers(url, count=options.count)
+        if "postgres" in table:
+            table["postgres"] |= beside_peers(table["postgres"], table["peers"])
     if options.only in {None, "several"}:
         with postgres_server() as server, server.database("bench") as url:
             table["two_controllers"] = measure_crossings(url, samples=options.samples)
