@@ -17,18 +17,25 @@ from pathlib import Path
 from termios import TIOCSWINSZ
 from typing import Final
 
+from phonefarm.v1 import agent_pb2
 from rich.console import Console
 from rich.text import Text
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.console_farm import completed_process  # noqa: E402 - after the path of the support
-from support.live_farm import Hand, eventually, hand  # noqa: E402
+from support.live_farm import (  # noqa: E402 - after the path of the support
+    Hand,
+    eventually,
+    hand,
+)
 from support.up_process import started_up  # noqa: E402
 
 PICTURES: Final = ROOT / "docs" / "pictures"
 COLUMNS: Final = 112
+INPUTS: Final = ("keywords=tiny houses", "videos_per_keyword=2", "watch_seconds=2")
+SUBMIT: Final = ("submit", "keyword_warmup", *(f"--input={one}" for one in INPUTS))
+"""The work of the tutorial."""
 FONTS: Final = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 """rich's pictures would fetch a font from elsewhere; without it, they use the reader's own."""
 
@@ -73,16 +80,17 @@ async def take(it: Hand) -> None:
     data = it.farm.data
     await it.offered()
     draw("phones", data, "phones", "list")
-    process_id = await completed_process(it)
+    process_id, _, _ = output_of(data, *SUBMIT).partition(":")
+    await it.until(process_id, "completed")
     draw("process", data, "processes", "show", process_id)
     phone = it.farm.phones[0]
     await it.phones.fault(phone.serialno, "unplug")
 
     async def is_away() -> bool:
-        return not (await it.phone(phone.phone_id)).offered
+        return (await it.phone(phone.phone_id)).transport == agent_pb2.TRANSPORT_ABSENT
 
-    await eventually(is_away, what="the end of the offer")
-    await it.warm_up({"routing": "direct", "account_id": phone.account_id})
+    await eventually(is_away, what="the absence of the phone")
+    output_of(data, *SUBMIT, "--phone", phone.serialno)
     draw("doctor", data, "doctor")
 
 

@@ -8,7 +8,7 @@ navigation.
 import re
 import tomllib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sphinx.application import Sphinx
 
@@ -89,7 +89,7 @@ def _normal(path: Path) -> Path:
 
 
 def setup(app: Sphinx) -> None:
-    """Change pages as they are read; Sphinx calls this."""
+    """Change pages when they are read and written; Sphinx calls this."""
 
     def change(_: Sphinx, docname: str, source: list[str]) -> None:
         # Pygments does not know csv.
@@ -97,4 +97,15 @@ def setup(app: Sphinx) -> None:
         if docname in LISTS:
             source[0] += f"\n\n{navigation(source[0], docname)}\n"
 
+    def complete(
+        _: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: object
+    ) -> None:
+        # What keyboards and screen readers need, and Sphinx and Furo leave out.
+        context["body"] = context.get("body", "").replace("<pre>", '<pre tabindex="0">')
+        tree = context.get("furo_navigation_tree", "")
+        context["furo_navigation_tree"] = tree.replace(
+            'role="heading"', 'role="heading" aria-level="2"'
+        )
+
     app.connect("source-read", change)
+    app.connect("html-page-context", complete, priority=900)  # after Furo
