@@ -1,4 +1,4 @@
-"""docs/operating.md says what is so: its commands are read, and run against a farm."""
+"""docs/operating.md and docs/scheduling.md: their commands are read, and run against a farm."""
 
 import asyncio
 import os
@@ -15,15 +15,22 @@ from phonefarm_cli.main import read_arguments
 from support.live_farm import LiveFarm, hand
 from support.up_process import started_up
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text()
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+OPERATING, SCHEDULING = "operating.md", "scheduling.md"
 
 
-def blocks(kind: str) -> list[str]:
+def blocks(kind: str, page: str) -> list[str]:
     """Return the page's blocks of a kind."""
-    return re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    text = (DOCS / page).read_text()
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
+COMMANDS = [
+    line
+    for page in (OPERATING, SCHEDULING)
+    for block in blocks("sh", page)
+    for line in block.splitlines()
+]
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -54,7 +61,7 @@ def prepare(folder: Path) -> None:
     """Put there what the page takes for given: the command, the files it names."""
     (folder / "phonefarm").write_text(f'#!/bin/sh\nexec {sys.executable} -m phonefarm_cli "$@"\n')
     (folder / "phonefarm").chmod(0o755)
-    (table,) = blocks("csv")
+    (table,) = blocks("csv", OPERATING)
     (folder / "accounts.csv").write_text(table)
     profile = resources.files("phonefarm_controller").joinpath("profiles", "shortvideo.toml")
     lines = profile.read_text().splitlines(keepends=True)
@@ -74,8 +81,27 @@ async def test_the_page_works_from_top_to_bottom(
         process_id = await it.warm_up(target, url=receiver.url())
         await it.until(process_id, "completed")
         await receiver.wait(3)
-    script = "\n".join(["set -eu", *blocks("sh")])
 
+    said = await type_in(page_farm, OPERATING, process_id)
+
+    assert f"{process_id}: completed" in said
+
+
+@pytest.mark.long
+async def test_the_page_of_windows_works_from_top_to_bottom(page_farm: LiveFarm) -> None:
+    """In order, as an operator would type it; no window is left."""
+    prepare(page_farm.data.parent)
+
+    said = await type_in(page_farm, SCHEDULING, "none")
+
+    assert said.count("the window is removed") == 4
+    assert "account sim-0001" in said
+
+
+async def type_in(farm: LiveFarm, page: str, process_id: str) -> str:
+    """Type the page's commands, which must all succeed; return what they say."""
+    folder = farm.data.parent
+    script = "\n".join(["set -eu", *blocks("sh", page)])
     shell = await asyncio.create_subprocess_exec(
         "bash",
         "-xc",
@@ -86,6 +112,5 @@ async def test_the_page_works_from_top_to_bottom(
         stderr=asyncio.subprocess.STDOUT,
     )
     said, _ = await shell.communicate()
-
     assert shell.returncode == 0, said.decode()
-    assert f"{process_id}: completed" in said.decode()
+    return said.decode()

@@ -86,6 +86,40 @@ async def test_a_pause_says_what_it_costs_and_what_waits_says_until_when(
     assert "0 items wait, none with a caller's deadline within 24 h; " in other.out
 
 
+async def test_windows_are_put_listed_shown_and_removed(farm: Farm, operator: Operator) -> None:
+    """By each scope; a list says which are open, and what waits says until when."""
+    closed = "sun" if datetime.now(UTC).weekday() < 5 else "wed"
+    hours = ("--zone", "UTC", "--hours", f"{closed} 10:00-16:00", "--reason", "a test")
+    always = ("--zone", "UTC", "--hours", "daily 00:00-24:00", "--reason", "a test")
+    async with played_agent(farm, "A1") as agent:
+        await agent.offer()
+        await operator.command("groups", "put", "rack", "--phones", "A1")
+
+        put = await operator.command("windows", "put", "--phone", "A1", *hours)
+        await operator.command("windows", "put", "--group", "rack", "--may-overrun", *always)
+        accepted = await farm.enqueue(request())
+        listed = await operator.command("windows", "list", "--json")
+        shown = await operator.command("phones", "show", "A1")
+        explained = await operator.command("processes", "explain", accepted.process_id)
+        with pytest.raises(CommandError, match="name: is not the name of a known capability"):
+            await operator.command("windows", "put", "--capability", "nothing", *always)
+        removed = [
+            await operator.command("windows", "remove", "--phone", "A1", "--reason", "x")
+            for _ in range(2)
+        ]
+        (assignment,) = await agent.assigned()
+
+    assert f"phone ph-a1: {closed} 10:00-16:00 UTC; now closed until 20" in put.out
+    found = [(one["name"], one["open"], one["may_overrun"]) for one in json.loads(listed.out)]
+    assert found == [("rack", True, True), ("ph-a1", False, False)]
+    assert "group rack" in shown.out
+    assert "phone ph-a1" in shown.out
+    assert "outside_window" in explained.out
+    assert "phone ph-a1: the window is removed" in removed[0].out
+    assert "phone ph-a1: had no window" in removed[1].out
+    assert assignment.phone_id == "ph-a1"
+
+
 @pytest.mark.parametrize("what", [["phones", "drain", "A1"], ["agents", "drain", "agent-1"]])
 async def test_a_drain_that_waits_ends_once_the_last_run_has_ended(
     farm: Farm, operator: Operator, what: list[str], monkeypatch: pytest.MonkeyPatch

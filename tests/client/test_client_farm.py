@@ -365,6 +365,12 @@ async def _call_farm(farm: AsyncPhonefarm, served: RestFarm, of: str) -> None:
     assert (await farm.operation.pause("app", "shortvideo", reason="a test")).by
     assert (await farm.operation.pauses()).pauses
     assert (await farm.operation.resume("app", "shortvideo")).resumed
+    window = await farm.operation.put_window(
+        "phone", "ph-sim1", zone="UTC", hours=["daily 00:00-24:00"], reason="a test"
+    )
+    assert (await farm.operation.windows()).windows == (window,)
+    assert (await farm.phones.get("ph-sim1")).windows == (window,)
+    assert (await farm.operation.remove_window("phone", "ph-sim1", reason="a test")).removed
     copy = io.BytesIO()
     await farm.operation.backup(copy, reason="a test")
     assert copy.getvalue().startswith(b"SQLite format 3")

@@ -89,6 +89,19 @@ BAD: list[tuple[str, str, Any, list[str]]] = [
     ("POST", "/pause", {"scope": "all", "name": "x", "reason": ""}, ["name", "reason"]),
     ("POST", "/pause", {"scope": "farm"}, ["scope", "reason"]),
     ("POST", "/resume", {"scope": "account"}, ["name"]),
+    (
+        "POST",
+        "/windows",
+        {"scope": "app", "name": "", "zone": 1, "hours": [], "may_overrun": 1},
+        ["scope", "name", "zone", "hours", "may_overrun", "reason"],
+    ),
+    (
+        "POST",
+        "/windows",
+        {"scope": "phone", "name": "x", "zone": "Mars", "hours": ["mon"], "reason": "r"},
+        ["zone", "hours[0]"],
+    ),
+    ("POST", "/windows/remove", {"scope": "group"}, ["name", "reason"]),
     ("POST", "/backup", {"reason": " "}, ["reason"]),
     ("PUT", "/groups/phone/-", {"member_ids": "ph-sim1"}, ["group", "member_ids"]),
     ("PUT", "/groups/phone/x/clean-up", {"steps": ["home", "wash"]}, ["steps[1]"]),
@@ -332,6 +345,31 @@ async def test_work_is_paused_and_resumed(moving: RestFarm) -> None:
     assert "paused" in {reason["reason"] for reason in explained["reasons"]}
     assert (unknown.status, unknown.fields) == (422, ["name"])
     assert [answer.body["resumed"] for answer in resumed] == [True, False]
+
+
+async def test_a_window_holds_work_back_until_it_is_removed(moving: RestFarm) -> None:
+    """Who waits is shown the window; a name nobody knows is refused; it is removed once."""
+    closed = "sun" if datetime.now(UTC).weekday() < 5 else "wed"
+    about = {"scope": "account", "name": "acc-SIM1", "reason": "its owner sleeps"}
+    body = about | {"zone": "UTC", "hours": [f"{closed} 10:00-16:00"]}
+    put = await moving.post("/windows", body)
+    process_id = await moving.enqueue()
+
+    listed = (await moving.get("/windows"))["windows"]
+    shown = await moving.get("/phones/ph-sim1")
+    explained = await moving.get(f"/processes/{process_id}/explain")
+    unknown = await moving.post("/windows", body | {"name": "nobody"})
+    removed = [await moving.post("/windows/remove", about) for _ in range(2)]
+
+    assert put.status == 200, put.body
+    assert (put.body["open"], put.body["by"]) == (False, "ingest_secret")
+    assert put.body["hours"] == body["hours"]
+    assert listed == shown["windows"] == [put.body]
+    (reason,) = explained["reasons"]
+    assert reason["reason"] == "outside_window"
+    assert put.body["changes_at"] in reason["remedy"]
+    assert (unknown.status, unknown.fields) == (422, ["name"])
+    assert [answer.body["removed"] for answer in removed] == [True, False]
 
 
 async def test_a_pause_says_which_deadlines_come_and_the_record_who_gave_them(

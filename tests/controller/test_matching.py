@@ -26,6 +26,10 @@ def _fleets(draw: st.DrawFn) -> list[FreePhone]:
                 accounts={app: (_ACCOUNTS[phone_id][app],) for app in apps},
                 groups=frozenset(draw(st.sets(st.sampled_from("g")))),
                 crowded=frozenset(draw(st.sampled_from(["", "", "", "x"]))),
+                ends={
+                    _ACCOUNTS[phone_id][app]: NOON + timedelta(seconds=draw(st.integers(59, 61)))
+                    for app in draw(st.sampled_from(["", "", "x", "xy"]))
+                },
             )
         )
     return phones
@@ -49,6 +53,7 @@ def _candidates(draw: st.DrawFn) -> list[Candidate]:
                 want_account_id=_ACCOUNTS[phone_id][app] if phone_id is not None else None,
                 want_phone_group=None if bound else draw(st.sampled_from([None, None, "g"])),
                 last_phone_id=draw(st.none() | _PHONE),
+                cap_seconds=draw(st.sampled_from([10.0, 60.0])),
             )
         )
     return made
@@ -74,6 +79,9 @@ def _as_the_rules_say(
             elif item.want_phone_group not in {None, *phone.groups}:
                 continue
             if account is not None:
+                end = phone.ends.get(account)
+                if end is not None and NOON + timedelta(seconds=item.cap_seconds) > end:
+                    continue
                 again = item.want_phone_id is None and phone.phone_id == item.last_phone_id
                 fits.append(((again, phone.phone_id in wanted, phone.phone_id), account))
         if fits:
@@ -86,8 +94,11 @@ def _as_the_rules_say(
 @at_most(1500)
 @given(_candidates(), _fleets())
 def test_pairs_are_those_of_the_rules(waiting: list[Candidate], phones: list[FreePhone]) -> None:
-    """Priority and age first; an open item avoids phones that are waited for, and its last."""
-    pairs = match_items(waiting, phones)
+    """Priority and age first; an open item avoids phones that are waited for, and its last.
+
+    Nobody gets a phone whose window closes before the run's time limit.
+    """
+    pairs = match_items(waiting, phones, ready=NOON)
 
     found = [(pair.item_id, pair.phone_id, pair.account_id) for pair in pairs]
     assert found == _as_the_rules_say(waiting, phones)
@@ -100,6 +111,7 @@ def test_an_open_item_leaves_a_phone_that_is_waited_for_and_its_last_to_others()
         for phone_id in PHONES
     ]
     fixed = {"process_id": "p", "priority": 5, "ordinal": 0, "app": "x", "want_phone_group": None}
+    fixed |= {"cap_seconds": 60.0}
     opened = Candidate(
         item_id="open",
         created_at=NOON,
@@ -117,6 +129,6 @@ def test_an_open_item_leaves_a_phone_that_is_waited_for_and_its_last_to_others()
         **fixed,  # type: ignore[arg-type] # each has its field's type
     )
 
-    pairs = match_items([bound, opened], phones)
+    pairs = match_items([bound, opened], phones, ready=NOON)
 
     assert [(p.item_id, p.phone_id) for p in pairs] == [("open", "ph-c"), ("bound", "ph-a")]

@@ -16,6 +16,7 @@ from phonefarm_controller.model.phone_reports import HostReport, PhoneReport
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import PhoneReleased, RunEnded
 from phonefarm_controller.model.states import Condition, Health, Intent
+from phonefarm_controller.model.windows import WindowScope
 from phonefarm_controller.store import accounts, phones
 from support.world import World, seen_phone
 
@@ -54,6 +55,11 @@ async def put_group(world: World, *members: str) -> None:
 async def claim_offered(world: World) -> list[str]:
     """Claim for everything offered; return the processes."""
     return [each.process_id for each in await world.claim(offers_here(world.sessions))]
+
+
+def be_thursday(world: World) -> None:
+    """Let the database's clock be the test's own, on every engine."""
+    world.database._now = world.clock.now
 
 
 async def occupy(world: World, serial: str = "p1") -> str:
@@ -116,6 +122,76 @@ async def paused_for_the_only_account(world: World) -> Expected:
         reasons={"paused": 1},
         phones=(("ph-p1", "paused", "account acc-p1, by ada: it travels"),),
         remedies=("`phonefarm resume --account acc-p1`",),
+    )
+
+
+WINDOW: dict[str, Any] = {
+    "zone": "UTC",
+    "spans": ["mon 00:00-00:01"],
+    "may_overrun": True,
+    "actor": "ada",
+    "reason": "it sleeps",
+}
+
+
+@situation
+async def outside_window(world: World) -> Expected:
+    """Until Monday; that its phone is busy now says nothing."""
+    be_thursday(world)
+    process_id = await bound(world)
+    await occupy(world)
+    await world.windows.put(WindowScope.ACCOUNT, "acc-p1", **WINDOW)
+    return Expected(
+        process_id=process_id,
+        reasons={"outside_window": 1},
+        remedies=("the work may begin at ", "(account acc-p1: mon 00:00-00:01 UTC)"),
+    )
+
+
+@situation
+async def outside_the_windows_of_the_phones(world: World) -> Expected:
+    """Of the phone and its group, for work that any phone of the group may do."""
+    be_thursday(world)
+    await put_group(world, "ph-p1")
+    process_id = await world.accept(target=IN_RACK)
+    await world.windows.put(WindowScope.PHONE, "ph-p1", **WINDOW)
+    await world.windows.put(WindowScope.GROUP, "rack", **WINDOW)
+    told = "group rack: mon 00:00-00:01 UTC; phone ph-p1: mon 00:00-00:01 UTC"
+    return Expected(
+        process_id=process_id,
+        reasons={"outside_window": 1},
+        phones=(("ph-p1", "outside_window", told),),
+    )
+
+
+@situation
+async def outside_the_window_of_the_only_account(world: World) -> Expected:
+    """For work that names no account; its capability has a window that is open."""
+    be_thursday(world)
+    await put_group(world, "ph-p1")
+    process_id = await world.accept(target=IN_RACK)
+    always = WINDOW | {"spans": ["daily 00:00-24:00"]}
+    await world.windows.put(WindowScope.ACCOUNT, "acc-p1", **WINDOW)
+    await world.windows.put(WindowScope.CAPABILITY, "keyword_warmup", **always)
+    return Expected(
+        process_id=process_id,
+        reasons={"outside_window": 1},
+        phones=(("ph-p1", "outside_window", "account acc-p1: mon 00:00-00:01 UTC"),),
+    )
+
+
+@situation
+async def no_window_is_long_enough(world: World) -> Expected:
+    """Let the window be shorter than the run's limit of time."""
+    be_thursday(world)
+    process_id = await bound(world)
+    await world.windows.put(
+        WindowScope.CAPABILITY, "keyword_warmup", **(WINDOW | {"may_overrun": False})
+    )
+    return Expected(
+        process_id=process_id,
+        reasons={"outside_window": 1},
+        remedies=("no window of the next five weeks is long enough", "mon 00:00-00:01 UTC"),
     )
 
 

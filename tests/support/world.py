@@ -53,6 +53,7 @@ from phonefarm_controller.scheduler.due_items import DueItems
 from phonefarm_controller.scheduler.explain import Explain
 from phonefarm_controller.scheduler.fleet_cache import FleetCache
 from phonefarm_controller.scheduler.pauses import Pauses
+from phonefarm_controller.scheduler.windows import Windows
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import migrate
@@ -216,6 +217,7 @@ class World:
         self.pauses = Pauses(
             database=database, sessions=self.sessions, wakeups=wakeups, known_profiles=self.profiles
         )
+        self.windows = Windows(database=database, wakeups=wakeups, max_wait=self.policy.max_wait)
         self.handshake = Handshake(database=database, inventory=self.inventory, time_scale=1.0)
         self.renew = partial(renew_leases, database)
         self.desire = DesiredStateReader(database=database, assignments=self.builder)

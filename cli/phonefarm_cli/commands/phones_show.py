@@ -7,6 +7,8 @@ from typing import Final
 from phonefarm.v1 import agent_pb2, fleet_pb2
 
 from phonefarm_cli.client.client import ControllerClient
+from phonefarm_cli.commands.windows import COLUMNS as WINDOWS
+from phonefarm_cli.commands.windows import window_rows
 from phonefarm_cli.console.connect import Subparsers, add_phone, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.list_verbs import Listing, add_list
@@ -18,7 +20,8 @@ from phonefarm_cli.terminal import echo, warn
 _NOTES: Final = """\
 Print why the phone is or is not offered, with remedies. Then print its axes: its agent reports
 transport and readiness, the controller sets health and lease, and operators set intent. Then print
-the stages of its readiness, its failures, its host's incidents, its recovery steps and its audit.
+the windows of the phone, its groups and its accounts, the stages of its readiness, its failures,
+its host's incidents, its recovery steps and its audit.
 The section "Phones" in docs/operating.md explains what the controller does with a failing phone.
 """
 _NEEDS_HANDS_NOTES: Final = """\
@@ -72,6 +75,7 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
         _AXES,
         [[axis.axis, axis.value, axis.since, axis.by, axis.reason] for axis in details.axes],
     )
+    _print_part(WINDOWS, window_rows(details.windows))
     _print_part(_STAGES, [_stage(stage) for stage in details.stages])
     _print_part(_FAILURES, [_failure(failure) for failure in details.failures])
     _print_part(_INCIDENTS, [_incident(incident) for incident in details.host.incidents])

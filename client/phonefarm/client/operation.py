@@ -1,4 +1,4 @@
-"""Looks after a farm: pauses, keys, its health, its audit, verifications, its event stream."""
+"""Looks after a farm: pauses, windows, keys, its health, its audit, verifications, its events."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -10,9 +10,11 @@ from phonefarm.client.event_stream import follow
 from phonefarm.client.pagination import every_page
 from phonefarm.client.transport import Parameter, Transport, given, place, understood
 from phonefarm.schemas import farm, farm_requests, operation, requests, responses
+from phonefarm.schemas.windows import Window, WindowList, WindowRemoved
 from pydantic import TypeAdapter
 
 PauseScope: TypeAlias = Literal["all", "app", "account", "capability"]
+WindowScope: TypeAlias = Literal["account", "phone", "group", "capability"]
 FarmEventData: TypeAlias = farm.FarmReset | farm.Phone | farm.ProcessMoved | farm.Incident
 _EVENTS: Final[dict[str, TypeAdapter[Any]]] = {
     "farm.reset": TypeAdapter(farm.FarmReset),
@@ -122,6 +124,42 @@ class AsyncOperation:
         """End a pause (scope operate)."""
         body = farm_requests.Resume(scope=scope, reason=reason, **given(name=name))
         return await self._transport.send("POST", "/resume", operation.Resumed, body=body)
+
+    async def windows(self) -> WindowList:
+        """Return every window: the weekly hours in which work may begin."""
+        return await self._transport.send("GET", "/windows", WindowList)
+
+    async def put_window(
+        self,
+        scope: WindowScope,
+        name: str,
+        *,
+        zone: str,
+        hours: Sequence[str],
+        reason: str,
+        may_overrun: bool = False,
+    ) -> Window:
+        """Let work of a scope begin in weekly hours only (scope operate).
+
+        *zone* is a time zone of the IANA database, *hours* are texts such as
+        `mon-fri 09:00-17:00`. A run begins only if its time limit ends before the hours do, unless
+        it *may_overrun*. An earlier window of the scope is replaced.
+        """
+        body = farm_requests.PutWindow(
+            scope=scope,
+            name=name,
+            zone=zone,
+            hours=list(hours),
+            reason=reason,
+            may_overrun=may_overrun,
+        )
+        return await self._transport.send("POST", "/windows", Window, body=body)
+
+    async def remove_window(self, scope: WindowScope, name: str, *, reason: str) -> WindowRemoved:
+        """Remove a window (scope operate)."""
+        body = farm_requests.RemoveWindow(scope=scope, name=name, reason=reason)
+        path = "/windows/remove"
+        return await self._transport.send("POST", path, WindowRemoved, body=body)
 
     async def backup(self, file: BinaryIO, *, reason: str) -> None:
         """Write a consistent copy of the farm's SQLite database to *file* (scope admin).

@@ -61,6 +61,18 @@ PAUSE: Final[dict[str, Any]] = {
     "reason": "a new version of the app",
 }
 RESUME: Final[dict[str, Any]] = {"scope": "app", "name": "shortvideo"}
+WINDOW: Final[dict[str, Any]] = {
+    "scope": "capability",
+    "name": "keyword_warmup",
+    "zone": "Europe/Berlin",
+    "hours": ["mon-fri 09:00-17:00", "sat 10:00-12:00"],
+    "reason": "the accounts' owners are awake then",
+}
+NO_WINDOW: Final[dict[str, Any]] = {
+    "scope": "capability",
+    "name": "keyword_warmup",
+    "reason": "it may run at any time again",
+}
 KEY: Final[dict[str, Any]] = {"name": "scheduler", "scopes": ["submit", "read"]}
 GROUP: Final[dict[str, Any]] = {"member_ids": [], "reason": "nobody uses it"}
 ACCOUNTS: Final[dict[str, Any]] = {

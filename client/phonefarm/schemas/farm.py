@@ -13,6 +13,7 @@ from phonefarm.schemas.fields import (
     ResponseModel,
     Uuid,
 )
+from phonefarm.schemas.windows import Window
 from pydantic import Field
 
 
@@ -221,6 +222,10 @@ class PhoneDetails(ResponseModel):
     host: Host
     recovery: tuple[AuditEntry, ...]
     audit: tuple[AuditEntry, ...]
+    windows: Annotated[
+        tuple[Window, ...],
+        Field(description="The windows of the phone, its groups and its accounts"),
+    ]
 
 
 class HandsNeeded(ResponseModel):

@@ -11,6 +11,7 @@ LONGEST_REASON = 500
 LONGEST_PROFILE = 256 * 1024
 MOST_MEMBERS = 10_000
 MOST_ACCOUNTS = 1000
+MOST_HOURS = 50
 
 
 def _said(reason: str) -> str:
@@ -122,6 +123,46 @@ class Resume(_OfScope):
     """The pause to end."""
 
     reason: OptionalReason = ""
+
+
+class _OfWindow(Because):
+    scope: Literal["account", "phone", "group", "capability"]
+    name: Annotated[
+        Name, Field(description="Name of the account, phone, group of phones or capability")
+    ]
+
+
+class PutWindow(_OfWindow):
+    """The weekly hours in which work of the scope may begin, and the reason."""
+
+    zone: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="A time zone of the IANA database, for example Europe/Berlin",
+        ),
+    ]
+    hours: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=100)]],
+        Field(
+            min_length=1,
+            max_length=MOST_HOURS,
+            description="Texts such as `mon-fri 09:00-17:00`, `sat,sun 22:00-02:00` or `daily "
+            "00:00-24:00`",
+        ),
+    ]
+    may_overrun: Annotated[
+        bool,
+        Field(
+            description="Let runs begin until the hours close. Otherwise a run begins only if its "
+            "time limit ends before that"
+        ),
+    ] = False
+
+
+class RemoveWindow(_OfWindow):
+    """The window to remove, and the reason."""
 
 
 class PutGroup(PerhapsBecause):

@@ -111,6 +111,11 @@ PhoneIntent = TypeAliasType(
 )
 """What the operator wants of a phone."""
 
+WindowScope = TypeAliasType(
+    "WindowScope", Annotated[str, _word("account", "phone", "group", "capability")]
+)
+"""What a window is for."""
+
 Verdict = TypeAliasType("Verdict", Annotated[str, _word("ok", "warn", "fail")])
 """How one check of the farm ended."""
 

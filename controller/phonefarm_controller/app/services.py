@@ -40,6 +40,7 @@ from phonefarm_controller.runs.desired_state import DesiredStateReader
 from phonefarm_controller.runs.lease_renewal import renew_leases
 from phonefarm_controller.scheduler.explain import Explain
 from phonefarm_controller.scheduler.pauses import Pauses
+from phonefarm_controller.scheduler.windows import Windows
 from phonefarm_controller.screens.access import ScreenAccess
 
 
@@ -128,6 +129,7 @@ def _fleet_service(core: Core, features: Features) -> FleetService:
         pauses=Pauses(
             database=database, sessions=sessions, wakeups=wakeups, known_profiles=core.profiles
         ),
+        windows=Windows(database=database, wakeups=wakeups, max_wait=core.policy.max_wait),
     )
 
 

@@ -15,14 +15,18 @@ from phonefarm_controller.model.leases import Lease
 from phonefarm_controller.model.phone_reports import Incident, StoredPhoneReport
 from phonefarm_controller.model.states import Health
 from phonefarm_controller.model.transitions import CONTROLLER, by_agent
+from phonefarm_controller.model.windows import WindowNow, WindowScope, seen_at
 from phonefarm_controller.store import (
+    accounts,
     agents,
     audit,
+    groups,
     hosts,
     leases,
     phone_failures,
     phone_reports,
     phones,
+    windows,
 )
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.audit import Entry
@@ -66,6 +70,7 @@ class PhoneDetails:
     host: HostDetails
     recovery: Sequence[Entry]
     audit: Sequence[Entry]
+    windows: Sequence[WindowNow]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +114,7 @@ class PhoneQuery:
                 ),
                 recovery=[each for each in entries if each.verb.startswith(RECOVERY)][:SHOWN],
                 audit=[each for each in entries if not each.verb.startswith(RECOVERY)][:SHOWN],
+                windows=await _windows(tx, phone_id),
             )
 
     @uninterrupted
@@ -175,6 +181,18 @@ def _needed(phone: phones.Phone, reason: str, since: datetime | None) -> HandsNe
         reason=reason,
         since=since,
     )
+
+
+async def _windows(tx: Transaction, phone_id: str) -> list[WindowNow]:
+    found = await windows.of_work(
+        tx,
+        account_ids=[each.account_id for each in await accounts.named_or_on(tx, (), [phone_id])],
+        phone_ids=[phone_id],
+        group_names=(await groups.of_phones(tx, [phone_id])).get(phone_id, frozenset()),
+    )
+    return [
+        seen_at(window, tx.now) for window in found if window.scope is not WindowScope.CAPABILITY
+    ]
 
 
 async def _axes(tx: Transaction, phone: phones.Phone, lease: Lease | None) -> tuple[Axis, ...]:

@@ -12,12 +12,14 @@ from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease
 from phonefarm_controller.model.pauses import Pause, PauseScope, pause_of
 from phonefarm_controller.model.states import Condition, Health, Intent, ItemState, LeaseState
+from phonefarm_controller.model.windows import Window, next_start, windows_for
 
 
 class BlockerKind(StrEnum):
     """Why an item is not claimed on a phone, or at all, now."""
 
     PAUSED = "paused"
+    OUTSIDE_WINDOW = "outside_window"
     NOT_DUE = "not_due"
     BACKING_OFF = "backing_off"
     NO_PHONE_IN_GROUP = "no_phone_in_group"
@@ -144,6 +146,8 @@ class FarmSnapshot:
     accounts: Mapping[str, AccountNow] = field(default_factory=dict)
     groups: Mapping[str, Collection[str]] = field(default_factory=dict)  # members by name
     pauses: Sequence[Pause] = ()
+    windows: Sequence[Window] = ()
+    start_seconds: float = 0.0  # what a run may take from its claim to its first action
     shortage: str = ""  # why the controller's disk has no room; nothing is claimed meanwhile
 
     def usable(self, item: Item) -> list[PhoneNow]:
@@ -158,14 +162,17 @@ class FarmSnapshot:
 
 
 def blockers_of_item(
-    item: Item, usable: Sequence[PhoneNow], *, pauses: Sequence[Pause], now: datetime
+    item: Item, usable: Sequence[PhoneNow], farm: FarmSnapshot, *, now: datetime
 ) -> Iterator[Blocker]:
     """Yield what hinders the item on whichever phone."""
     pause = pause_of(
-        pauses, app=item.app, account_id=item.want_account_id, capability=item.capability
+        farm.pauses, app=item.app, account_id=item.want_account_id, capability=item.capability
     )
     if pause is not None and not item.by_hand:
         yield _paused(pause)
+    if not item.by_hand:
+        anywhere = _windows_anywhere(item, farm)
+        yield from _outside(item, anywhere, anywhere, farm, now=now)
     if item.state is ItemState.RETRYABLE:
         yield Blocker(kind=_K.BACKING_OFF, moment=item.ready_at, detail=_last(item))
     elif item.ready_at > now:
@@ -237,6 +244,55 @@ def _not_offered(phone: PhoneNow) -> Iterator[Blocker]:
         yield Blocker(kind=_K.PHONE_UNFIT, phone_id=at, detail=said)
     elif not phone.host_withheld and not phone.needs_hands:
         yield Blocker(kind=_K.NOT_OFFERED, phone_id=at, subject=phone.agent_id)
+
+
+def blockers_of_windows(
+    item: Item, phone: PhoneNow, farm: FarmSnapshot, *, now: datetime
+) -> Iterator[Blocker]:
+    """Yield what the windows of the phone, and of the account that would work there, hinder."""
+    account_id = item.want_account_id
+    if account_id is None and not item.golden:
+        active = phone.active(item.app)
+        account_id = active[0].account_id if len(active) == 1 else None
+    found = windows_for(
+        farm.windows,
+        capability=item.capability,
+        account_id=account_id,
+        phone_id=phone.phone_id,
+        groups=phone.groups,
+    )
+    anywhere = _windows_anywhere(item, farm)
+    here = [window for window in found if window not in anywhere]
+    yield from _outside(item, here, found, farm, now=now, phone_id=phone.phone_id)
+
+
+def _windows_anywhere(item: Item, farm: FarmSnapshot) -> list[Window]:
+    """Return the windows of the item on whichever phone."""
+    return windows_for(farm.windows, capability=item.capability, account_id=item.want_account_id)
+
+
+def _outside(
+    item: Item,
+    windows: Sequence[Window],
+    together: Sequence[Window],
+    farm: FarmSnapshot,
+    *,
+    now: datetime,
+    phone_id: str = "",
+) -> Iterator[Blocker]:
+    """Yield that some of *windows* keep the item from beginning now.
+
+    `moment` is when it may begin in all of them *together*; None if not within five weeks.
+    """
+    seconds = farm.start_seconds + item.cap_seconds
+    closed = [window for window in windows if next_start((window,), now, seconds) != now]
+    if closed:
+        yield Blocker(
+            kind=_K.OUTSIDE_WINDOW,
+            phone_id=phone_id,
+            detail="; ".join(window.told for window in closed),
+            moment=next_start(tuple(together), now, seconds),
+        )
 
 
 def blockers_of_account(item: Item, phone: PhoneNow, farm: FarmSnapshot) -> Iterator[Blocker]:

@@ -127,6 +127,7 @@ class Candidate:
     want_account_id: str | None
     want_phone_group: str | None
     last_phone_id: str | None
+    cap_seconds: float
 
     @property
     def queue_order(self) -> tuple[int, datetime, int, str]:

@@ -200,7 +200,13 @@ class Doctor:
         )
         seen = await self._claim.match(tx, offers if sample else [])
         chosen = {pair.item_id for pair in seen.pairs}
-        farm = await read_farm(tx, self._sessions, sample, shortage=self._disk_alarm.shortage)
+        farm = await read_farm(
+            tx,
+            self._sessions,
+            sample,
+            shortage=self._disk_alarm.shortage,
+            start_seconds=self._claim.start_seconds,
+        )
         blockers = [
             (item, blockers_of(item, farm, chosen=chosen, ahead=0, now=tx.now)) for item in sample
         ]

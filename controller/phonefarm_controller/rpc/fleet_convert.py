@@ -19,6 +19,7 @@ from phonefarm_controller.model.phone_reports import Incident
 from phonefarm_controller.model.states import Condition
 from phonefarm_controller.rpc.agent_convert import READINESS_TO_WIRE
 from phonefarm_controller.rpc.phone_report_convert import STAGES_TO_WIRE, TRANSPORT_TO_WIRE
+from phonefarm_controller.rpc.window_convert import window_to_wire
 from phonefarm_controller.rpc.wire import moment_to_wire
 from phonefarm_controller.scheduler.remedies import remedy
 from phonefarm_controller.store.accounts import Account
@@ -103,6 +104,7 @@ def phone_details_to_wire(details: PhoneDetails) -> pb.PhoneDetails:
         host=_host(details.host),
         recovery=entries_to_wire(details.recovery),
         audit=entries_to_wire(details.audit),
+        windows=[window_to_wire(window) for window in details.windows],
     )
 
 

@@ -35,8 +35,10 @@ from phonefarm_controller.rpc.fleet_convert import (
     phone_to_wire,
 )
 from phonefarm_controller.rpc.pagination import audit_cursor_of, audit_place_of
+from phonefarm_controller.rpc.window_convert import window_scope_of, window_to_wire
 from phonefarm_controller.rpc.wire import moment_of
 from phonefarm_controller.scheduler.pauses import Pauses
+from phonefarm_controller.scheduler.windows import Windows
 
 MOST_ENTRIES: Final = 1000
 ENTRIES: Final = 100
@@ -58,6 +60,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         phone_query: PhoneQuery,
         enrollment: Enrollment,
         pauses: Pauses,
+        windows: Windows,
         farm_watch: FarmWatch,
         gateway_calls: GatewayCalls,
     ) -> None:
@@ -66,6 +69,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         self._farm_watch = farm_watch
         self._phone_query = phone_query
         self._pauses = pauses
+        self._windows = windows
         self._enrollment = enrollment
         self._phones = phones
         self._accounts = accounts
@@ -292,3 +296,37 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         """Return every pause."""
         known = await self._pauses.all()
         return pb.ListPausesResponse(pauses=[pause_to_wire(pause) for pause in known])
+
+    async def PutWindow(  # noqa: N802
+        self, request: pb.PutWindowRequest, context: Context
+    ) -> pb.Window:
+        """Let work of the scope begin in weekly hours only."""
+        window = await self._windows.put(
+            window_scope_of(request.scope),
+            request.name,
+            zone=request.zone,
+            spans=list(request.hours),
+            may_overrun=request.may_overrun,
+            actor=caller().name,
+            reason=request.reason,
+        )
+        return window_to_wire(window)
+
+    async def RemoveWindow(  # noqa: N802
+        self, request: pb.RemoveWindowRequest, context: Context
+    ) -> pb.RemoveWindowResponse:
+        """Remove a window."""
+        removed = await self._windows.remove(
+            window_scope_of(request.scope),
+            request.name,
+            actor=caller().name,
+            reason=request.reason,
+        )
+        return pb.RemoveWindowResponse(removed=removed)
+
+    async def ListWindows(  # noqa: N802
+        self, request: pb.ListWindowsRequest, context: Context
+    ) -> pb.ListWindowsResponse:
+        """Return every window."""
+        known = await self._windows.all()
+        return pb.ListWindowsResponse(windows=[window_to_wire(window) for window in known])

@@ -1,8 +1,8 @@
 """The start gate: whether a prepared run may act, decided in one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from phonefarm_common.reasons import FailureCode
@@ -12,20 +12,22 @@ from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model import failures
 from phonefarm_controller.model.items import CancelStrategy, Item, dead, started, voided
 from phonefarm_controller.model.leases import Lease, releasing
-from phonefarm_controller.model.pauses import pause_of
+from phonefarm_controller.model.pauses import Pause, pause_of
 from phonefarm_controller.model.replace import replaced
 from phonefarm_controller.model.run_reports import RunRef
 from phonefarm_controller.model.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
 from phonefarm_controller.model.transitions import by_agent
+from phonefarm_controller.model.windows import CLOSED, NO_END, Periods, Window, windows_for
 from phonefarm_controller.runs.unit_of_work import UnitOfWork, open_unit_of_work
-from phonefarm_controller.store import agents, pauses, phones
+from phonefarm_controller.store import agents, groups, pauses, phones, windows
 from phonefarm_controller.store.database import Database, Transaction
 
 PAUSED: Final = "paused"
 """Why a run is taken back at the gate, uncharged, when an operator has paused its work."""
 DRAINING: Final = "draining"
 """The same when an operator wants its phone free, or its host empty."""
-_HeldBack = Callable[[Item, Lease], str | None]
+OUTSIDE_WINDOW: Final = "outside_window"
+"""The same when a window has closed meanwhile, or would before the run's time limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,7 @@ class StartGate:
     def __init__(self, *, database: Database, deliveries_made: Callable[[], None]) -> None:
         self._database = database
         self._deliveries_made = deliveries_made
+        self._periods = Periods()
 
     @uninterrupted
     async def __call__(self, asks: Sequence[StartRequest]) -> list[StartAnswer | SupersededError]:
@@ -72,28 +75,28 @@ class StartGate:
         """
         async with self._database.writing() as tx:
             work, locked = await open_unit_of_work(tx, {ask.run.lease_id for ask in asks})
-            held_back = await _held_back(tx)
+            orders = await _read_orders(tx, work)
             # After the locks: a newer session wrote of these items only after it took its term.
             # The time too: the deadline may have passed while this waited for the locks.
             terms = await agents.terms(tx, {ask.agent_id for ask in asks})
-            if any(item.deadline_given for item in work.items_before.values()):
+            if orders.windows or any(item.deadline_given for item in work.items_before.values()):
                 work.tx = await tx.later()
             stops = {
-                ask: _decide(work, ask, held_back)
+                ask: _decide(work, ask, orders, self._periods)
                 for ask in asks
                 if terms.get(ask.agent_id) == ask.term
             }
             await work.save(locked)
         self._deliveries_made()
         return [
-            _answer(ask, stops[ask], work.items_before.get(ask.run.item_id), work.tx.now)
+            _answer(ask, stops[ask], work, orders, self._periods)
             if ask in stops
             else SupersededError()
             for ask in asks
         ]
 
 
-def _decide(work: UnitOfWork, ask: StartRequest, held_back: _HeldBack) -> str | None:
+def _decide(work: UnitOfWork, ask: StartRequest, orders: "_Orders", periods: Periods) -> str | None:
     """Return why the run must not act, None for go; move its item, lease and run accordingly.
 
     One asked for twice in a batch is decided by what was before, both times.
@@ -111,9 +114,13 @@ def _decide(work: UnitOfWork, ask: StartRequest, held_back: _HeldBack) -> str | 
         return None if run.last_sequence else FailureCode.DEADLINE_PASSED
     if not waits:
         return None
-    because = held_back(item, lease)
-    # The farm's own limit stands still while a pause holds the item back.
-    if item.deadline_at <= now and (item.deadline_given or because != PAUSED):
+    because = orders.hold_back(item, lease)
+    # The farm's own limit stands still while a pause holds the item back, and has no say where
+    # there is a window.
+    limited = item.deadline_given or not (because == PAUSED or orders.windows_of(item, lease))
+    if because is None and now >= _last_start(item, lease, orders, periods, now):
+        because = OUTSIDE_WINDOW
+    if item.deadline_at <= now and limited:
         failure = failures.expired(deadline=item.deadline_given, last=item.failure)
         work.items[item.item_id] = dead(item, failure=failure, now=now)
         work.leases[lease.lease_id] = releasing(lease)
@@ -131,24 +138,71 @@ def _decide(work: UnitOfWork, ask: StartRequest, held_back: _HeldBack) -> str | 
     return None
 
 
-async def _held_back(tx: Transaction) -> _HeldBack:
-    """Return why an operator keeps the run from beginning; None when it may."""
-    paused = await pauses.all_of(tx)
-    hosts, free = await agents.drained(tx), await phones.drained(tx)
+@dataclass(frozen=True, kw_only=True)
+class _Orders:
+    """What operators have ordered that concerns the runs at the gate."""
 
-    def why(item: Item, lease: Lease) -> str | None:
-        if lease.agent_id in hosts or (lease.phone_id in free and not item.by_hand):
+    paused: Sequence[Pause]
+    drained_hosts: Collection[str]
+    drained_phones: Collection[str]
+    windows: Sequence[Window]
+    groups: Mapping[str, Collection[str]]
+
+    def hold_back(self, item: Item, lease: Lease) -> str | None:
+        """Return why an operator keeps the run from beginning; None when it may."""
+        if lease.agent_id in self.drained_hosts:
+            return DRAINING
+        if lease.phone_id in self.drained_phones and not item.by_hand:
             return DRAINING
         if item.cancel is not None:  # to be given back, also when it was resumed meanwhile
             return PAUSED
         if item.by_hand:
             return None
         pause = pause_of(
-            paused, app=item.app, account_id=item.account_id, capability=item.capability
+            self.paused, app=item.app, account_id=item.account_id, capability=item.capability
         )
         return None if pause is None else PAUSED
 
-    return why
+    def windows_of(self, item: Item, lease: Lease) -> list[Window]:
+        """Return the windows of the run; a hold has none."""
+        if item.by_hand or not self.windows:
+            return []
+        return windows_for(
+            self.windows,
+            capability=item.capability,
+            account_id=item.account_id,
+            phone_id=lease.phone_id,
+            groups=self.groups.get(lease.phone_id, ()),
+        )
+
+
+async def _read_orders(tx: Transaction, work: UnitOfWork) -> _Orders:
+    memberships: Mapping[str, Collection[str]] = {}
+    found: Sequence[Window] = ()
+    if await windows.any_at_all(tx):
+        phone_ids = {lease.phone_id for lease in work.leases_before.values()}
+        memberships = await groups.of_phones(tx, phone_ids)
+        found = await windows.of_work(
+            tx,
+            account_ids={lease.account_id for lease in work.leases_before.values()},
+            phone_ids=phone_ids,
+            group_names={name for names in memberships.values() for name in names},
+        )
+    return _Orders(
+        paused=await pauses.all_of(tx),
+        drained_hosts=await agents.drained(tx),
+        drained_phones=await phones.drained(tx),
+        windows=found,
+        groups=memberships,
+    )
+
+
+def _last_start(
+    item: Item, lease: Lease, orders: _Orders, periods: Periods, now: datetime
+) -> datetime:
+    """Return the last moment at which the windows let the run begin, as they are *now*."""
+    end = periods.end(orders.windows_of(item, lease), now)
+    return end if end in {CLOSED, NO_END} else end - timedelta(seconds=item.cap_seconds)
 
 
 def _refusal(ask: StartRequest, lease: Lease | None, item: Item | None) -> str | None:
@@ -168,10 +222,17 @@ def _refusal(ask: StartRequest, lease: Lease | None, item: Item | None) -> str |
     return PAUSED if item.cancel.give_back else FailureCode.CANCELLED
 
 
-def _answer(ask: StartRequest, stop: str | None, item: Item | None, now: datetime) -> StartAnswer:
+def _answer(
+    ask: StartRequest, stop: str | None, work: UnitOfWork, orders: _Orders, periods: Periods
+) -> StartAnswer:
     """Return the answer; a run that may have begun after all is stopped as somebody wished."""
+    item, now = work.items_before.get(ask.run.item_id), work.tx.now
     if stop is None and item is not None:
-        left = max(0.0, (item.deadline_at - now).total_seconds())
+        last = item.deadline_at
+        if item.state is ItemState.CLAIMED:  # else it has begun already
+            lease = work.leases_before[ask.run.lease_id]
+            last = min(last, _last_start(item, lease, orders, periods, now))
+        left = max(0.0, (last - now).total_seconds())
         return StartAnswer(run=ask.run, stop=None, asked_at=ask.asked_at, seconds_left=left)
     if stop in {FailureCode.CANCELLED, PAUSED} and item is not None and item.cancel is not None:
         return StartAnswer(

@@ -1,7 +1,7 @@
 """Claim: match waiting items with offered phones and commit run, phone lease and account lease."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,7 +16,8 @@ from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model import failures
 from phonefarm_controller.model.items import GOLDEN, Candidate, Item, claimed, dead
 from phonefarm_controller.model.leases import Lease
-from phonefarm_controller.model.pauses import Pause, pause_of
+from phonefarm_controller.model.pauses import pause_of
+from phonefarm_controller.model.plans import MOST_CAP_SECONDS
 from phonefarm_controller.model.run_reports import Assignment
 from phonefarm_controller.model.states import (
     ITEM_CLAIMABLE,
@@ -24,6 +25,7 @@ from phonefarm_controller.model.states import (
     LeaseState,
     RunState,
 )
+from phonefarm_controller.model.windows import CLOSED, NO_END
 from phonefarm_controller.processes.status import roll_up_status
 from phonefarm_controller.runs.assignments import AssignmentBuilder
 from phonefarm_controller.scheduler.fleet_cache import FleetCache, FleetSnapshot
@@ -39,6 +41,7 @@ from phonefarm_controller.store import (
     runs,
 )
 from phonefarm_controller.store.database import Database, Transaction
+from phonefarm_controller.store.held_back import HeldBack
 
 log = structlog.get_logger()
 
@@ -89,6 +92,11 @@ class Claim:
         self._timers = timers
         self._ids = ids
 
+    @property
+    def start_seconds(self) -> float:
+        """Return how long a run may take from its claim to its first action."""
+        return self._timers.start
+
     @uninterrupted
     async def __call__(self, offers: Sequence[OfferedPhone]) -> list[Assignment]:
         """Return what was claimed; it is committed. At most one item per phone and account."""
@@ -111,7 +119,8 @@ class Claim:
             return Matches(pairs=[])
         fleet = await self._fleet_cache.current(tx)
         busy = await leases.busy(tx)
-        alone = await _phone_only(tx, offers, fleet, busy)
+        ready = tx.now + timedelta(seconds=self._timers.start)
+        alone = await _phone_only(tx, offers, fleet, busy, ready)
         held = {pair.phone_id for pair in alone}
         free = [
             phone
@@ -121,10 +130,19 @@ class Claim:
         ]
         if not free or fleet.paused:
             return Matches(pairs=alone)
-        candidates = await _candidates(tx, free, fleet.pauses)
+        held_back = HeldBack(
+            pauses=fleet.pauses,
+            longest={
+                name: _seconds(ready, end)
+                for name, end in fleet.openings.capabilities.items()
+                if _seconds(ready, end) < MOST_CAP_SECONDS
+            },
+        )
+        candidates = await _candidates(tx, free, held_back, ready)
         if unpromoted:
-            candidates += await queue.unpromoted(tx, limit=MOST_UNPROMOTED, pauses=fleet.pauses)
-        return Matches(pairs=[*alone, *match_items(candidates, free)], unpromoted=unpromoted)
+            candidates += await queue.unpromoted(tx, limit=MOST_UNPROMOTED, held_back=held_back)
+        pairs = match_items(candidates, free, ready=ready)
+        return Matches(pairs=[*alone, *pairs], unpromoted=unpromoted)
 
     async def _take(
         self, tx: Transaction, pairs: Sequence[Pair], offers: Sequence[OfferedPhone]
@@ -241,11 +259,15 @@ class Claim:
 
 
 async def _phone_only(
-    tx: Transaction, offers: Sequence[OfferedPhone], fleet: FleetSnapshot, busy: leases.Busy
+    tx: Transaction,
+    offers: Sequence[OfferedPhone],
+    fleet: FleetSnapshot,
+    busy: leases.Busy,
+    ready: datetime,
 ) -> list[Pair]:
     """Return what waits for an offered phone and no account, at most one a phone, before all work.
 
-    Holds first, a person goes before any pause; golden jobs wait for pauses like work.
+    Holds first, a person goes before any pause and window; golden jobs wait for both like work.
     """
     free = {
         offer.phone_id: offer.agent_id
@@ -259,6 +281,7 @@ async def _phone_only(
         if each.by_hand or (
             each.phone_id in fleet.provable
             and pause_of(fleet.pauses, app=each.app, account_id=None, capability=GOLDEN) is None
+            and each.cap_seconds <= _seconds(ready, _golden_end(fleet, each.phone_id))
         ):
             chosen.setdefault(each.phone_id, each)
     return [
@@ -271,6 +294,18 @@ async def _phone_only(
         )
         for each in chosen.values()
     ]
+
+
+def _golden_end(fleet: FleetSnapshot, phone_id: str) -> datetime:
+    openings = fleet.openings
+    return min(openings.phones.get(phone_id, NO_END), openings.capabilities.get(GOLDEN, NO_END))
+
+
+def _seconds(ready: datetime, end: datetime) -> float:
+    """Return how long a run may take that is ready then; at least 0, and at most what any may."""
+    if end in {CLOSED, NO_END}:
+        return 0.0 if end == CLOSED else MOST_CAP_SECONDS
+    return min(max((end - ready).total_seconds(), 0.0), MOST_CAP_SECONDS)
 
 
 def _may(phone: phones.Phone, item: Item, now: datetime) -> bool:
@@ -289,15 +324,35 @@ def _can_act(account: accounts.Account | None, phone_id: str) -> bool:
 
 
 async def _candidates(
-    tx: Transaction, free: Iterable[FreePhone], pauses: Sequence[Pause]
+    tx: Transaction, free: Sequence[FreePhone], held_back: HeldBack, ready: datetime
 ) -> list[Candidate]:
-    phones_here = list(free)
-    found = await queue.first_bound(tx, [phone.phone_id for phone in phones_here], pauses=pauses)
-    keys: dict[tuple[str, str | None], int] = defaultdict(int)
-    for phone in phones_here:
-        for app in phone.accounts:
+    """Return what may be next on the phones, each once."""
+    unlimited = [phone.phone_id for phone in free if not phone.ends]
+    found = await queue.first_bound(tx, unlimited, held_back=held_back) if unlimited else []
+    accounts_of: dict[float, list[str]] = defaultdict(list)
+    counts: dict[tuple[str, str | None], Counter[float]] = defaultdict(Counter)
+    for phone in free:
+        for app, names in phone.accounts.items():
+            longest = {name: _seconds(ready, phone.ends.get(name, NO_END)) for name in names}
+            if phone.ends:
+                for name, seconds in longest.items():
+                    accounts_of[seconds].append(name)
             for group in (None, *phone.groups):
-                keys[app, group] += 1
-    for (app, group), count in keys.items():
-        found += await queue.first_open(tx, app=app, phone_group=group, limit=count, pauses=pauses)
-    return found
+                counts[app, group][max(longest.values())] += 1
+    limited = [phone.phone_id for phone in free if phone.ends]
+    for seconds, account_ids in accounts_of.items():
+        found += await queue.first_bound(
+            tx, limited, account_ids=account_ids, seconds=seconds, held_back=held_back
+        )
+    for (app, group), by_length in counts.items():
+        # Who has less time left may get any of these: as many as there are phones.
+        for seconds in by_length:
+            found += await queue.first_open(
+                tx,
+                app=app,
+                phone_group=group,
+                limit=by_length.total(),
+                seconds=seconds,
+                held_back=held_back,
+            )
+    return list({candidate.item_id: candidate for candidate in found}.values())

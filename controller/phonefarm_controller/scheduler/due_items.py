@@ -1,6 +1,6 @@
 """Due items: back-offs that are over, deadlines that have passed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import structlog
@@ -13,7 +13,7 @@ from phonefarm_controller.model.items import Item, dead, requeued
 from phonefarm_controller.model.pauses import Pause, pause_of
 from phonefarm_controller.model.states import ITEM_WAITING, ItemState
 from phonefarm_controller.processes.status import roll_up_status
-from phonefarm_controller.store import items, pauses, processes, queue
+from phonefarm_controller.store import items, pauses, processes, queue, windows
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.loop_leases import Tenure, owning
 
@@ -51,7 +51,8 @@ class DueItems:
     async def expire(self, *, tenure: Tenure | None = None) -> int:
         """End waiting items whose deadline has passed; return how many.
 
-        A pause that holds an item back also keeps it from ending at the farm's own limit.
+        A pause that holds an item back also keeps it from ending at the farm's own limit, and so
+        does any window that it has.
         """
         async with self._database.reading() as tx:
             due = await queue.past_deadline(tx, limit=BATCH)
@@ -81,8 +82,11 @@ class DueItems:
         before = await items.lock(tx, {item_id for _, item_id in due})
         # After the locks: a pause that has ended since has moved the deadlines that it held.
         paused = await pauses.all_of(tx)
+        covered = await windows.covered(tx, before) if to is ItemState.DEAD_LETTER else set()
         after = [
-            moved for item in before.values() if (moved := _moved(item, tx, paused, to)) is not None
+            moved
+            for item in before.values()
+            if (moved := _moved(item, tx, paused, covered, to)) is not None
         ]
         await items.save(tx, before, after)
         touched = {item.process_id for item in after}
@@ -92,15 +96,20 @@ class DueItems:
         return len(after)
 
 
-def _moved(item: Item, tx: Transaction, paused: Sequence[Pause], to: ItemState) -> Item | None:
+def _moved(
+    item: Item, tx: Transaction, paused: Sequence[Pause], covered: Collection[str], to: ItemState
+) -> Item | None:
     """Return the moved item, None when it is no longer due."""
     if to is ItemState.QUEUED:
         due = item.state is ItemState.RETRYABLE and item.ready_at <= tx.now
         return requeued(item) if due else None
     if item.state not in ITEM_WAITING or item.deadline_at >= tx.now:
         return None
-    if not item.deadline_given and pause_of(
-        paused, app=item.app, account_id=item.want_account_id, capability=item.capability
+    if not item.deadline_given and (
+        item.item_id in covered
+        or pause_of(
+            paused, app=item.app, account_id=item.want_account_id, capability=item.capability
+        )
     ):
         return None
     failure = expired(deadline=item.deadline_given, last=item.failure)

@@ -31,6 +31,7 @@ from phonefarm_controller.store import (
     phones,
     processes,
     queue_position,
+    windows,
 )
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, Transaction
@@ -65,7 +66,13 @@ class Explain:
             offers = offers_here(self._sessions) + stored_offers(away)
             seen = await self._claim.match(tx, offers if held_back else [])
             shortage = self._disk_alarm.shortage
-            farm = await read_farm(tx, self._sessions, held_back, shortage=shortage)
+            farm = await read_farm(
+                tx,
+                self._sessions,
+                held_back,
+                shortage=shortage,
+                start_seconds=self._claim.start_seconds,
+            )
             ahead = await _ahead(tx, held_back, farm)
             now = tx.now
         chosen = {pair.item_id for pair in seen.pairs}
@@ -79,7 +86,12 @@ class Explain:
 
 
 async def read_farm(
-    tx: Transaction, sessions: Sessions, held_back: Sequence[Item], *, shortage: str
+    tx: Transaction,
+    sessions: Sessions,
+    held_back: Sequence[Item],
+    *,
+    shortage: str,
+    start_seconds: float,
 ) -> FarmSnapshot:
     """Return the phones that the items could use, and all that is bound to these."""
     members = await groups.members_of(
@@ -115,6 +127,13 @@ async def read_farm(
         accounts=there,
         groups=members,
         pauses=await pauses.all_of(tx),
+        windows=await windows.of_work(
+            tx,
+            account_ids=there,
+            phone_ids=phone_ids,
+            group_names={name for names in memberships.values() for name in names},
+        ),
+        start_seconds=start_seconds,
         shortage=shortage,
     )
 

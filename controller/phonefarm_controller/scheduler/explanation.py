@@ -16,6 +16,7 @@ from phonefarm_controller.model.blockers import (
     blockers_of_account,
     blockers_of_item,
     blockers_of_phone,
+    blockers_of_windows,
 )
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.processes import Process, Tally
@@ -28,7 +29,9 @@ MOST_ITEMS: Final = 100
 MOST_PHONES: Final = 20
 """Lines of phones told of one item."""
 
-_FOR_ALL: Final = frozenset({BlockerKind.PAUSED, BlockerKind.STORAGE_FULL})
+_FOR_ALL: Final = frozenset(
+    {BlockerKind.PAUSED, BlockerKind.OUTSIDE_WINDOW, BlockerKind.STORAGE_FULL}
+)
 _AT_WORK: Final = frozenset({BlockerKind.PHONE_BUSY, BlockerKind.ACCOUNT_BUSY})
 
 NOTHING_HINDERS: Final = "about to be claimed"
@@ -83,13 +86,13 @@ def blockers_of(
     """Return the blockers of the item; none when it is among *chosen*.
 
     *chosen* are the items that the claim would take this moment, *ahead* how many go before this
-    one. What work and turns bring with them is left out for an item that is paused or
-    whose time has not come.
+    one. What work and turns bring with them is left out for an item that is paused, outside its
+    windows, or whose time has not come.
     """
     if item.item_id in chosen:
         return []
     usable = farm.usable(item)
-    found = list(blockers_of_item(item, usable, pauses=farm.pauses, now=now))
+    found = list(blockers_of_item(item, usable, farm, now=now))
     if farm.shortage:
         found.append(Blocker(kind=BlockerKind.STORAGE_FULL, detail=farm.shortage))
     early = any(blocker.moment is not None or blocker.kind in _FOR_ALL for blocker in found)
@@ -100,6 +103,7 @@ def blockers_of(
             if not _is_for_work(blocker, item, phone)
         ]
         here += () if item.by_hand or item.golden else blockers_of_account(item, phone, farm)
+        here += () if item.by_hand else blockers_of_windows(item, phone, farm, now=now)
         passing = all(blocker.kind in _AT_WORK for blocker in here)
         # A phone that nothing keeps from this item goes to another one.
         if passing and (ahead or not here):

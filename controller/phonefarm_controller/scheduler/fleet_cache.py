@@ -14,10 +14,18 @@ from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.cleanup import wanted
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.states import Condition
+from phonefarm_controller.model.windows import (
+    CLOSED,
+    NO_END,
+    NO_WINDOWS,
+    Openings,
+    Periods,
+    openings_of,
+)
 from phonefarm_controller.scheduler.matching import FreePhone
-from phonefarm_controller.store import fleet_rows
+from phonefarm_controller.store import fleet_rows, windows
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.fleet_rows import FleetRows
+from phonefarm_controller.store.fleet_rows import FleetRows, Rows
 from phonefarm_controller.store.leases import Busy
 from phonefarm_controller.store.phones import PhoneAvailability
 
@@ -37,6 +45,8 @@ class FleetSnapshot:
     """The phones that may do a golden job."""
     clean_up: Mapping[str, frozenset[CleanupStep]] = field(default_factory=dict)
     """The steps of the phones whose pools want other than every step."""
+    openings: Openings = NO_WINDOWS
+    """The windows as they are now; what they close is not among the phones."""
 
     @property
     def paused(self) -> bool:
@@ -67,8 +77,11 @@ class FleetCache:
     def __init__(self, *, wakeups: WakeUps, monotonic: Callable[[], float]) -> None:
         self._wakeups = wakeups
         self._monotonic = monotonic
+        self._periods = Periods()
         self._fleet = FleetSnapshot(phones={})
+        self._open = self._fleet
         self._stored: FleetRows | None = None
+        self._window_rows: tuple[Rows, Rows] | None = None
         self._cooling = False
         self._version = -1
         self._read_at = 0.0
@@ -83,13 +96,65 @@ class FleetCache:
             if self._cooling or stored != self._stored:
                 known = stored.availability()
                 self._fleet = _snapshot(stored, known, tx.now)
+                self._open = self._opened(stored, tx.now)
                 self._cooling = any(phone.cooling_until is not None for phone in known)
             self._stored, self._version, self._read_at = stored, version, now
-        return self._fleet
+        openings = self._open.openings
+        # Windows open and close by time alone, like what cools.
+        if self._stored is not None and not openings.since <= tx.now < openings.until:
+            self._open = self._opened(self._stored, tx.now)
+        return self._open
+
+    def _opened(self, stored: FleetRows, now: datetime) -> FleetSnapshot:
+        """Return the fleet without what the windows close at present."""
+        openings = self._openings(stored, now)
+        if openings is NO_WINDOWS:
+            return self._fleet
+        opened = (_opened(phone, openings) for phone in self._fleet.phones.values())
+        provable = self._fleet.provable
+        return replace(
+            self._fleet,
+            openings=openings,
+            phones={phone.phone_id: phone for phone in opened if phone is not None},
+            provable=frozenset(p for p in provable if openings.phones.get(p) != CLOSED),
+        )
 
     async def clean_up(self, tx: Transaction) -> Mapping[str, frozenset[CleanupStep]]:
         """Return the steps of the phones whose pools want other than every step."""
         return (await self.current(tx)).clean_up
+
+    def _openings(self, stored: FleetRows, now: datetime) -> Openings:
+        """Return the windows as they are now; they are worked out again only if they change."""
+        if not stored.windows:
+            return NO_WINDOWS
+        known, rows = self._open.openings, (stored.windows, stored.members)
+        if rows != self._window_rows or not known.since <= now < known.until:
+            found = windows.of_rows(stored.windows)
+            known = openings_of(found, stored.memberships(), self._periods, now)
+            self._window_rows = rows
+        return known
+
+
+def _opened(phone: FreePhone, openings: Openings) -> FreePhone | None:
+    """Return the phone with the accounts that may begin work now; None if there are none."""
+    here = openings.phones.get(phone.phone_id, NO_END)
+    if here == CLOSED:
+        return None
+    ends = {
+        name: min(here, openings.accounts.get(name, NO_END))
+        for names in phone.accounts.values()
+        for name in names
+    }
+    if all(end == NO_END for end in ends.values()):
+        return phone
+    accounts = {
+        app: left
+        for app, names in phone.accounts.items()
+        if (left := tuple(name for name in names if ends[name] != CLOSED))
+    }
+    if not accounts:
+        return None
+    return replace(phone, accounts=accounts, ends={n: e for n, e in ends.items() if e != NO_END})
 
 
 def _snapshot(

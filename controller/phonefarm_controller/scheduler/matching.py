@@ -3,8 +3,10 @@
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from phonefarm_controller.model.items import Candidate
+from phonefarm_controller.model.windows import NO_END
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +18,8 @@ class FreePhone:
     accounts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     groups: frozenset[str] = frozenset()
     crowded: frozenset[str] = frozenset()  # apps with several active accounts here
+    ends: Mapping[str, datetime] = field(default_factory=dict)
+    """By when a run must have ended, by account, where a window says so."""
 
     def account_for(self, app: str) -> str | None:
         """Return the one account for *app*; None when there is none or several.
@@ -37,15 +41,18 @@ class Pair:
     account_id: str
 
 
-def match_items(candidates: Iterable[Candidate], phones: Collection[FreePhone]) -> list[Pair]:
+def match_items(
+    candidates: Iterable[Candidate], phones: Collection[FreePhone], *, ready: datetime
+) -> list[Pair]:
     """Return at most one item per phone and per account, in queue order.
 
-    An item that fits no phone never holds back the next. An open item takes a phone that no bound
-    item waits for, and another one than it failed on, when there is such a phone.
+    Runs act from *ready* on at the latest, and end within their limits of time. An item that fits
+    no phone never holds back the next. An open item takes a phone that no bound item waits for,
+    and another one than it failed on, when there is such a phone.
     """
     queue = sorted(candidates, key=lambda candidate: candidate.queue_order)
     wanted = {c.want_phone_id for c in queue if c.want_phone_id is not None}
-    free = _FreePhones(phones, wanted)
+    free = _FreePhones(phones, wanted, ready)
     pairs: list[Pair] = []
     for candidate in queue:
         chosen = free.choose(candidate)
@@ -72,7 +79,10 @@ _Fit = tuple[FreePhone, str]
 class _FreePhones:
     """The phones that no item has got yet."""
 
-    def __init__(self, phones: Collection[FreePhone], wanted: Collection[str]) -> None:
+    def __init__(
+        self, phones: Collection[FreePhone], wanted: Collection[str], ready: datetime
+    ) -> None:
+        self._ready = ready
         # In the order in which open items get them.
         order = sorted(phones, key=lambda phone: (phone.phone_id in wanted, phone.phone_id))
         self._free = {phone.phone_id: phone for phone in order}
@@ -88,7 +98,8 @@ class _FreePhones:
         if phone is None or account_id is None or account_id in self._busy_accounts:
             return None
         known = phone.accounts.get(candidate.app, ())
-        return (phone, account_id) if account_id in known else None
+        fit = phone, account_id
+        return fit if account_id in known and self._in_time(candidate, fit) else None
 
     def take(self, phone: FreePhone, account_id: str) -> None:
         """Give the phone and the account away."""
@@ -104,6 +115,8 @@ class _FreePhones:
             fits.popleft()
         failed_on = None
         for fit in fits:
+            if not self._in_time(candidate, fit):
+                continue
             if fit[0].phone_id == candidate.last_phone_id:
                 failed_on = fit
             elif self._still_free(fit):
@@ -117,6 +130,14 @@ class _FreePhones:
             if group is None or group in phone.groups
             if (account_id := phone.account_for(app)) is not None
         )
+
+    def _in_time(self, candidate: Candidate, fit: _Fit) -> bool:
+        """Tell whether the run would end before a window of the phone or the account does."""
+        phone, account_id = fit
+        if not phone.ends:
+            return True
+        end = phone.ends.get(account_id, NO_END)
+        return end == NO_END or self._ready + timedelta(seconds=candidate.cap_seconds) <= end
 
     def _still_free(self, fit: _Fit) -> bool:
         phone, account_id = fit

@@ -23,6 +23,8 @@ def remedy(blockers: Sequence[Blocker]) -> str:
             )
         case _K.NOT_DUE | _K.BACKING_OFF:
             return _of_time(blockers)
+        case _K.OUTSIDE_WINDOW:
+            return _of_window(first, blockers)
         case _K.PHONE_BUSY | _K.ACCOUNT_BUSY | _K.BEHIND_OTHERS | _K.NOT_OFFERED:
             return _of_turn(first, blockers)
         case (
@@ -67,6 +69,17 @@ def _of_time(blockers: Sequence[Blocker]) -> str:
         when = f"between {first} and {moment_text(max(moments))}"
     what = "the work may begin" if blockers[0].kind is _K.NOT_DUE else "the farm tries again"
     return f"nothing to do: {what} {when}"
+
+
+def _of_window(first: Blocker, blockers: Sequence[Blocker]) -> str:
+    moments = [blocker.moment for blocker in blockers if blocker.moment is not None]
+    if not moments:
+        return (
+            "no window of the next five weeks is long enough for the run's time limit "
+            f"({first.detail}); put a longer window, or one that runs may overrun: `phonefarm "
+            "windows list` lists all windows"
+        )
+    return f"nothing to do: the work may begin at {moment_text(min(moments))} ({first.detail})"
 
 
 def _of_rest(blockers: Sequence[Blocker]) -> str:

@@ -10,7 +10,7 @@ from phonefarm_common.wire_enums import CleanupStep
 from sqlalchemy import select
 
 from phonefarm_controller.model.pauses import Pause
-from phonefarm_controller.store import pauses
+from phonefarm_controller.store import pauses, windows
 from phonefarm_controller.store.accounts import READS as ACCOUNT_READS
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.compiled_statements import Statement, values_of
@@ -55,6 +55,7 @@ class FleetRows:
     policies: Rows
     drained: Rows
     pauses: list[Pause]
+    windows: Rows
 
     def availability(self) -> list[PhoneAvailability]:
         """Return what each phone may do, by id."""
@@ -91,4 +92,5 @@ async def read(tx: Transaction) -> FleetRows:
         policies=await _POLICIES.rows(tx),
         drained=await _DRAINED.rows(tx),
         pauses=await pauses.all_of(tx),
+        windows=await windows.rows(tx),
     )

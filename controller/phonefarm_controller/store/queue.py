@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Any, assert_never
 
 from sqlalchemy import (
-    ColumnElement,
+    Float,
     Integer,
     Row,
     Select,
-    TextClause,
     and_,
     bindparam,
     exists,
@@ -22,11 +23,20 @@ from sqlalchemy import (
 )
 
 from phonefarm_controller.model.items import HOLD, Candidate
-from phonefarm_controller.model.pauses import Pause, PauseScope
+from phonefarm_controller.model.pauses import PauseScope
+from phonefarm_controller.model.plans import MOST_CAP_SECONDS
 from phonefarm_controller.model.states import ITEM_WAITING, ItemState
-from phonefarm_controller.store import pauses
+from phonefarm_controller.store import pauses, windows
 from phonefarm_controller.store.compiled_statements import Statement, among, values_of
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.held_back import (
+    NOTHING_HELD_BACK,
+    Allowed,
+    Condition,
+    HeldBack,
+    conditions_of,
+    short_of,
+)
 from phonefarm_controller.store.schema.fleet import accounts
 from phonefarm_controller.store.schema.types import Instant, SafeText
 from phonefarm_controller.store.schema.work import (
@@ -44,7 +54,6 @@ from phonefarm_controller.store.schema.work import (
 )
 
 _i = queue_items.c
-Condition = ColumnElement[bool] | TextClause
 _ORDER = (_i.priority.desc(), _i.created_at, _i.ordinal, _i.item_id)
 
 # Built once: building a statement and its cache key costs as much as running it.
@@ -92,13 +101,15 @@ def _bound(
     )
 
 
-_FIRST_BOUND = Statement(_bound())
+_SHORT = _i.cap_seconds <= bindparam("seconds", type_=Float())
+_OF_ACCOUNTS = among(_OWNED.account_id, "account_ids")
 _OPEN = (
     _CANDIDATE.where(
         READY,
         text("want_phone_id IS NULL"),
         _i.app == bindparam("app", type_=SafeText),
         _i.ready_at <= _NOW,
+        _SHORT,
     )
     # The group is the same for all; PostgreSQL sees the index's order only when it is named.
     .order_by(_i.want_phone_group, *_ORDER)
@@ -106,8 +117,6 @@ _OPEN = (
 )
 _OPEN_TO_ALL = _OPEN.where(_i.want_phone_group.is_(null()))
 _OPEN_TO_GROUP = _OPEN.where(_i.want_phone_group == bindparam("group", type_=SafeText))
-_FIRST_OPEN = Statement(_OPEN_TO_ALL)
-_FIRST_OPEN_OF = Statement(_OPEN_TO_GROUP)
 _UNPROMOTED = (
     _CANDIDATE.where(UNREADY, _i.ready_at <= _NOW)
     .order_by(*_ORDER)
@@ -138,47 +147,25 @@ async def any_unpromoted(tx: Transaction) -> bool:
     return bool(await _ANY_UNPROMOTED.rows(tx, now=tx.now))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _NotPaused:
-    """Conditions on accounts and on items that leave out what pauses hold back."""
-
-    accounts: Sequence[Condition]
-    items: Sequence[Condition]
-
-
-def _not_paused(pauses: Sequence[Pause]) -> _NotPaused:
-    names = {
-        scope: sorted(pause.name for pause in pauses if pause.scope is scope)
-        for scope in PauseScope
-    }
-    of_accounts: list[Condition] = []
-    of_items: list[Condition] = []
-    if names[PauseScope.APP]:
-        of_accounts.append(_OWNED.app.not_in(names[PauseScope.APP]))
-        of_items.append(_i.app.not_in(names[PauseScope.APP]))
-    if names[PauseScope.ACCOUNT]:
-        of_accounts.append(_OWNED.account_id.not_in(names[PauseScope.ACCOUNT]))
-        others = _i.want_account_id.not_in(names[PauseScope.ACCOUNT])
-        of_items.append(or_(_i.want_account_id.is_(null()), others))
-    if names[PauseScope.CAPABILITY]:
-        of_items.append(_i.capability.not_in(names[PauseScope.CAPABILITY]))
-    return _NotPaused(accounts=of_accounts, items=of_items)
-
-
 async def first_bound(
-    tx: Transaction, phone_ids: Sequence[str], *, pauses: Sequence[Pause] = ()
+    tx: Transaction,
+    phone_ids: Sequence[str],
+    *,
+    account_ids: Sequence[str] | None = None,
+    seconds: float = MOST_CAP_SECONDS,
+    held_back: HeldBack = NOTHING_HELD_BACK,
 ) -> list[Candidate]:
     """Return the next ready item of each account at the phones that can work now.
 
-    Items that *pauses* hold back are left out; the caller checks for a pause of everything.
+    With *account_ids*, only the items of these accounts whose runs take at most so many *seconds*.
+    What is held back is left out; the caller checks for a pause of everything.
     """
-    ids = list(phone_ids)
-    if pauses:
-        allowed = _not_paused(pauses)
-        query = _bound(allowed.accounts, allowed.items)
-        firsts = await _uncompiled(tx, query, now=tx.now, ids=ids)
+    given: dict[str, Any] = {"now": tx.now, "ids": list(phone_ids)}
+    if account_ids is None:
+        firsts = await _rows(tx, _Query.BOUND, held_back, given)
     else:
-        firsts = await _FIRST_BOUND.rows(tx, now=tx.now, ids=ids)
+        given |= {"account_ids": list(account_ids), "seconds": seconds}
+        firsts = await _rows(tx, _Query.SHORT_BOUND, held_back, given)
     found = [item_id for (item_id,) in firsts if item_id is not None]
     if not found:
         return []
@@ -191,38 +178,66 @@ async def first_open(
     app: str,
     phone_group: str | None,
     limit: int,
-    pauses: Sequence[Pause] = (),
+    seconds: float = MOST_CAP_SECONDS,
+    held_back: HeldBack = NOTHING_HELD_BACK,
 ) -> list[Candidate]:
     """Return the next *limit* ready items for any phone (of the group when given).
 
-    Items that *pauses* hold back are left out.
+    What is held back is left out, and runs that may take more than so many *seconds*.
     """
-    parameters: dict[str, Any] = {"now": tx.now, "app": app, "most": limit}
+    given: dict[str, Any] = {"now": tx.now, "app": app, "most": limit, "seconds": seconds}
+    query = _Query.OPEN
     if phone_group is not None:
-        parameters["group"] = phone_group
-    if pauses:
-        query = _OPEN_TO_ALL if phone_group is None else _OPEN_TO_GROUP
-        query = query.where(*_not_paused(pauses).items)
-        rows = await _uncompiled(tx, query, **parameters)
-    else:
-        statement = _FIRST_OPEN if phone_group is None else _FIRST_OPEN_OF
-        rows = await statement.rows(tx, **parameters)
-    return values_of(Candidate, _CANDIDATE_NAMES, rows)
+        given["group"], query = phone_group, _Query.OPEN_TO_GROUP
+    return values_of(Candidate, _CANDIDATE_NAMES, await _rows(tx, query, held_back, given))
 
 
-async def _uncompiled(
-    tx: Transaction, query: Select[Any], **parameters: Any
+class _Query(Enum):
+    """What a claim asks for."""
+
+    BOUND = auto()
+    SHORT_BOUND = auto()
+    OPEN = auto()
+    OPEN_TO_GROUP = auto()
+
+
+async def _rows(
+    tx: Transaction, query: _Query, held_back: HeldBack, given: dict[str, Any]
 ) -> list[tuple[Any, ...]]:
-    """Run a query whose text differs from pause to pause."""
-    return [tuple(row) for row in await tx.connection.execute(query, parameters)]
+    """Run the query without what is held back: as it is built, for its text differs with pauses."""
+    given |= held_back.parameters
+    if not held_back.pauses:
+        return await _compiled(query, held_back.capabilities).rows(tx, **given)
+    select_it = _select(query, conditions_of(held_back))
+    return [tuple(row) for row in await tx.connection.execute(select_it, given)]
+
+
+@lru_cache(maxsize=64)
+def _compiled(query: _Query, capabilities: tuple[str, ...]) -> Statement:
+    return Statement(_select(query, Allowed(accounts=(), items=short_of(capabilities))))
+
+
+def _select(query: _Query, allowed: Allowed) -> Select[Any]:
+    match query:
+        case _Query.BOUND:
+            return _bound(allowed.accounts, allowed.items)
+        case _Query.SHORT_BOUND:
+            return _bound([*allowed.accounts, _OF_ACCOUNTS], [*allowed.items, _SHORT])
+        case _Query.OPEN:
+            return _OPEN_TO_ALL.where(*allowed.items)
+        case _Query.OPEN_TO_GROUP:
+            return _OPEN_TO_GROUP.where(*allowed.items)
+        case _:
+            assert_never(query)
 
 
 async def unpromoted(
-    tx: Transaction, *, limit: int, pauses: Sequence[Pause] = ()
+    tx: Transaction, *, limit: int, held_back: HeldBack = NOTHING_HELD_BACK
 ) -> list[Candidate]:
-    """Return the next *limit* items that are due but not promoted yet."""
-    query = _UNPROMOTED.where(*_not_paused(pauses).items) if pauses else _UNPROMOTED
-    rows = await tx.connection.execute(query, {"now": tx.now, "most": limit})
+    """Return the next *limit* items that are due, not promoted yet, and not held back."""
+    query = _UNPROMOTED.where(*conditions_of(held_back).items)
+    given = {"now": tx.now, "most": limit, **held_back.parameters}
+    rows = await tx.connection.execute(query, given)
     return [_candidate(row) for row in rows]
 
 
@@ -269,12 +284,12 @@ async def next_due(tx: Transaction) -> datetime | None:
 async def past_deadline(tx: Transaction, *, limit: int) -> list[tuple[str, str]]:
     """Return (process, item) of waiting items whose deadline has passed.
 
-    What a pause holds back is among them only where its caller gave the deadline.
+    What a pause holds back, or has a window, is among them only where its caller gave the deadline.
     """
     found = await _late(tx, DEADLINE_GIVEN, limit=limit)
     paused = await pauses.all_of(tx)
     if len(found) < limit and not any(pause.scope is PauseScope.ALL for pause in paused):
-        own = and_(_i.deadline_given.is_(False), ~pauses.HELD_BACK)
+        own = and_(_i.deadline_given.is_(False), ~pauses.HELD_BACK, ~windows.COVERED)
         found += await _late(tx, own, limit=limit - len(found))
     return found
 
@@ -294,7 +309,12 @@ def _candidate(row: Row[Any]) -> Candidate:
 
 
 _PHONE_ONLY = select(
-    _i.want_phone_id.label("phone_id"), _i.process_id, _i.item_id, _i.capability, _i.app
+    _i.want_phone_id.label("phone_id"),
+    _i.process_id,
+    _i.item_id,
+    _i.capability,
+    _i.app,
+    _i.cap_seconds,
 ).where(OPEN_PHONE_ONLY, among(_i.want_phone_id, "ids"))
 _OPEN_PHONE_ONLY = Statement(_PHONE_ONLY)
 # A hold is never retried, so it has no back-off to wait for.
@@ -312,6 +332,7 @@ class PhoneOnlyItem:
     item_id: str
     capability: str
     app: str
+    cap_seconds: float
 
     @property
     def by_hand(self) -> bool:

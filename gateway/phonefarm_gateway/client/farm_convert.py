@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from phonefarm.schemas import farm, operation
+from phonefarm.schemas import farm, operation, windows
 from phonefarm.v1 import access_pb2, agent_pb2, doctor_pb2, operator_pb2, verification_pb2
 from phonefarm.v1 import fleet_pb2 as pb
 
@@ -13,6 +13,12 @@ _PAUSE_SCOPES: Final = {
     "app": pb.PAUSE_SCOPE_APP,
     "account": pb.PAUSE_SCOPE_ACCOUNT,
     "capability": pb.PAUSE_SCOPE_CAPABILITY,
+}
+WINDOW_SCOPES: Final = {
+    "account": pb.WINDOW_SCOPE_ACCOUNT,
+    "phone": pb.WINDOW_SCOPE_PHONE,
+    "group": pb.WINDOW_SCOPE_GROUP,
+    "capability": pb.WINDOW_SCOPE_CAPABILITY,
 }
 GROUP_KINDS: Final = {"phone": pb.GROUP_KIND_PHONE, "account": pb.GROUP_KIND_ACCOUNT}
 CLEAN_UP_STEPS: Final = {
@@ -130,6 +136,7 @@ def phone_details(message: pb.PhoneDetails) -> farm.PhoneDetails:
         ),
         recovery=tuple(audit_entry(one) for one in message.recovery),
         audit=tuple(audit_entry(one) for one in message.audit),
+        windows=tuple(window(one) for one in message.windows),
     )
 
 
@@ -259,6 +266,23 @@ def paused(message: pb.PauseState) -> operation.Paused:
         waiting=message.waiting,
         deadlines_soon=message.deadlines_soon,
         first_deadline_at=moment(message.first_deadline_at),
+    )
+
+
+def window(message: pb.Window) -> windows.Window:
+    """Return one window."""
+    words = {scope: word for word, scope in WINDOW_SCOPES.items()}
+    return windows.Window(
+        scope=words.get(message.scope, str(message.scope)),
+        name=message.name,
+        zone=message.zone,
+        hours=tuple(message.hours),
+        may_overrun=message.may_overrun,
+        since=moment(message.since),
+        by=message.by,
+        reason=message.reason,
+        open=message.open,
+        changes_at=moment(message.changes_at),
     )
 
 

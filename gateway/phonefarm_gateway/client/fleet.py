@@ -1,4 +1,4 @@
-"""FleetService: phones, accounts, groups, agents, pauses, the audit, and the farm's stream."""
+"""FleetService: phones, accounts, groups, agents, pauses, windows, the audit, the stream."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +9,7 @@ import grpc.aio
 from phonefarm.schemas import farm, farm_requests, operation, requests
 from phonefarm.schemas.fields import ResponseModel
 from phonefarm.schemas.queries import AuditFilter
+from phonefarm.schemas.windows import Window, WindowList, WindowRemoved
 from phonefarm.v1 import fleet_pb2 as pb
 from phonefarm.v1 import fleet_pb2_grpc
 
@@ -183,6 +184,35 @@ class FleetClient:
         request = pb.ResumeRequest(scope=scope, name=body.name or "", reason=body.reason)
         answer = await self._rpc.call(self._stub.Resume, request, key=key)
         return operation.Resumed(scope=body.scope, name=body.name, resumed=answer.resumed)
+
+    async def windows(self, key: str | None) -> WindowList:
+        """Return every window."""
+        answer = await self._rpc.call(self._stub.ListWindows, pb.ListWindowsRequest(), key=key)
+        return WindowList(windows=tuple(farm_convert.window(one) for one in answer.windows))
+
+    async def put_window(self, key: str | None, body: farm_requests.PutWindow) -> Window:
+        """Let work of a scope begin in weekly hours only."""
+        request = pb.PutWindowRequest(
+            scope=farm_convert.WINDOW_SCOPES[body.scope],
+            name=body.name,
+            zone=body.zone,
+            hours=body.hours,
+            may_overrun=body.may_overrun,
+            reason=body.reason,
+        )
+        return farm_convert.window(await self._rpc.call(self._stub.PutWindow, request, key=key))
+
+    async def remove_window(
+        self, key: str | None, body: farm_requests.RemoveWindow
+    ) -> WindowRemoved:
+        """Remove a window."""
+        request = pb.RemoveWindowRequest(
+            scope=farm_convert.WINDOW_SCOPES[body.scope], name=body.name, reason=body.reason
+        )
+        answer = await self._rpc.call(
+            self._stub.RemoveWindow, request, key=key, seconds=LONG_CALL_SECONDS
+        )
+        return WindowRemoved(scope=body.scope, name=body.name, removed=answer.removed)
 
 
 async def _events(events: AsyncIterator[pb.FarmEvent]) -> AsyncIterator[FarmEvent]:

@@ -29,7 +29,7 @@ _TAGS: Final = {
     "Screens": "Phones' screens, live and as pictures, and the input of people who hold phones.",
     "Accounts": "Accounts and groups.",
     "Hosts": "Agents, their incidents, and invitations.",
-    "Operation": "Pauses, verifications and API keys.",
+    "Operation": "Pauses, windows, verifications and API keys.",
     "Console": "Login to and logout from the web console at /console.",
     "Service": "The gateway itself.",
 }

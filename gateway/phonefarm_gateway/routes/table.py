@@ -20,6 +20,7 @@ from phonefarm_gateway.routes import (
     processes,
     screens,
     system,
+    windows,
 )
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
@@ -32,6 +33,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     *accounts.ENDPOINTS,
     *hosts.ENDPOINTS,
     *operation.ENDPOINTS,
+    *windows.ENDPOINTS,
     *backup.ENDPOINTS,
     *screens.ENDPOINTS,
     *console.ENDPOINTS,

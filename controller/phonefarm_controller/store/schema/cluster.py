@@ -1,8 +1,9 @@
-"""Tables of what all controllers share: pauses, loop leases, the audit."""
+"""Tables of what all controllers share: pauses, windows, loop leases, the audit."""
 
-from sqlalchemy import BigInteger, Column, Index, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, Table
 
 from phonefarm_controller.model.pauses import PauseScope
+from phonefarm_controller.model.windows import WindowScope
 from phonefarm_controller.store.schema.types import Instant, SafeText, metadata, one_of
 
 pauses = Table(
@@ -14,6 +15,20 @@ pauses = Table(
     Column("by", SafeText, nullable=False),
     Column("reason", SafeText, nullable=False),
     one_of("scope", PauseScope),
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("scope", SafeText, primary_key=True),
+    Column("name", SafeText, primary_key=True),
+    Column("zone", SafeText, nullable=False),
+    Column("hours", SafeText, nullable=False),  # JSON: a list of texts
+    Column("may_overrun", Boolean, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("by", SafeText, nullable=False),
+    Column("reason", SafeText, nullable=False),
+    one_of("scope", WindowScope),
 )
 
 loop_leases = Table(

@@ -651,6 +651,7 @@ export interface PhoneDetails {
   "host": Host;
   "recovery": AuditEntry[];
   "audit": AuditEntry[];
+  "windows": Window[];
 }
 
 export interface PhoneFailure {
@@ -794,6 +795,15 @@ export interface PutGroup {
   "member_ids": string[];
 }
 
+export interface PutWindow {
+  "reason": string;
+  "scope": string;
+  "name": string;
+  "zone": string;
+  "hours": string[];
+  "may_overrun"?: boolean;
+}
+
 export interface QueueItem {
   "queue_item_id": string;
   "process_id": string;
@@ -855,6 +865,12 @@ export interface RecordTarget {
 export interface ReleasePhone {
   "reason": string;
   "epoch": number;
+}
+
+export interface RemoveWindow {
+  "reason": string;
+  "scope": string;
+  "name": string;
 }
 
 export interface Replay {
@@ -1017,3 +1033,28 @@ export interface Verify {
   "requested_by": string | RequestedBy;
   "inputs"?: Record<string, any> | null;
 }
+
+export interface Window {
+  "scope": WindowScope;
+  "name": string;
+  "zone": string;
+  "hours": string[];
+  "may_overrun": boolean;
+  "since": string | null;
+  "by": string;
+  "reason": string;
+  "open": boolean;
+  "changes_at": string | null;
+}
+
+export interface WindowList {
+  "windows": Window[];
+}
+
+export interface WindowRemoved {
+  "scope": string;
+  "name": string;
+  "removed": boolean;
+}
+
+export type WindowScope = string;

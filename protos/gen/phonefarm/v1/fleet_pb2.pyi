@@ -84,6 +84,29 @@ PAUSE_SCOPE_ACCOUNT: PauseScope.ValueType  # 3
 PAUSE_SCOPE_CAPABILITY: PauseScope.ValueType  # 4
 Global___PauseScope: _TypeAlias = PauseScope  # noqa: Y015
 
+class _WindowScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WindowScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WindowScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WINDOW_SCOPE_UNSPECIFIED: _WindowScope.ValueType  # 0
+    WINDOW_SCOPE_ACCOUNT: _WindowScope.ValueType  # 1
+    WINDOW_SCOPE_PHONE: _WindowScope.ValueType  # 2
+    WINDOW_SCOPE_GROUP: _WindowScope.ValueType  # 3
+    """Of a group of phones: each phone that is in it."""
+    WINDOW_SCOPE_CAPABILITY: _WindowScope.ValueType  # 4
+
+class WindowScope(_WindowScope, metaclass=_WindowScopeEnumTypeWrapper): ...
+
+WINDOW_SCOPE_UNSPECIFIED: WindowScope.ValueType  # 0
+WINDOW_SCOPE_ACCOUNT: WindowScope.ValueType  # 1
+WINDOW_SCOPE_PHONE: WindowScope.ValueType  # 2
+WINDOW_SCOPE_GROUP: WindowScope.ValueType  # 3
+"""Of a group of phones: each phone that is in it."""
+WINDOW_SCOPE_CAPABILITY: WindowScope.ValueType  # 4
+Global___WindowScope: _TypeAlias = WindowScope  # noqa: Y015
+
 @_typing.final
 class Phone(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -689,6 +712,7 @@ class PhoneDetails(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     RECOVERY_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
     battery_percent: _builtins.int
     battery_celsius: _builtins.float
     storage_free_bytes: _builtins.int
@@ -718,6 +742,10 @@ class PhoneDetails(_message.Message):
     def audit(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEntry]:
         """What else was done to it, newest first."""
 
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___Window]:
+        """Of the phone, its groups and its accounts."""
+
     def __init__(
         self,
         *,
@@ -733,10 +761,11 @@ class PhoneDetails(_message.Message):
         host: Global___HostState | None = ...,
         recovery: _abc.Iterable[Global___AuditEntry] | None = ...,
         audit: _abc.Iterable[Global___AuditEntry] | None = ...,
+        windows: _abc.Iterable[Global___Window] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_battery_celsius", b"_battery_celsius", "_battery_percent", b"_battery_percent", "_storage_free_bytes", b"_storage_free_bytes", "battery_celsius", b"battery_celsius", "battery_percent", b"battery_percent", "host", b"host", "looked_at", b"looked_at", "phone", b"phone", "storage_free_bytes", b"storage_free_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_battery_celsius", b"_battery_celsius", "_battery_percent", b"_battery_percent", "_storage_free_bytes", b"_storage_free_bytes", "audit", b"audit", "axes", b"axes", "battery_celsius", b"battery_celsius", "battery_percent", b"battery_percent", "failures", b"failures", "host", b"host", "looked_at", b"looked_at", "phone", b"phone", "recovery", b"recovery", "rounds", b"rounds", "stages", b"stages", "storage_free_bytes", b"storage_free_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_battery_celsius", b"_battery_celsius", "_battery_percent", b"_battery_percent", "_storage_free_bytes", b"_storage_free_bytes", "audit", b"audit", "axes", b"axes", "battery_celsius", b"battery_celsius", "battery_percent", b"battery_percent", "failures", b"failures", "host", b"host", "looked_at", b"looked_at", "phone", b"phone", "recovery", b"recovery", "rounds", b"rounds", "stages", b"stages", "storage_free_bytes", b"storage_free_bytes", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__battery_celsius: _TypeAlias = _typing.Literal["battery_celsius"]  # noqa: Y015
     _WhichOneofArgType__battery_celsius: _TypeAlias = _typing.Literal["_battery_celsius", b"_battery_celsius"]  # noqa: Y015
@@ -1627,3 +1656,179 @@ class ListPausesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPausesResponse: _TypeAlias = ListPausesResponse  # noqa: Y015
+
+@_typing.final
+class Window(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    HOURS_FIELD_NUMBER: _builtins.int
+    MAY_OVERRUN_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    CHANGES_AT_FIELD_NUMBER: _builtins.int
+    scope: Global___WindowScope.ValueType
+    name: _builtins.str
+    """Of the account, phone, group of phones or capability."""
+    zone: _builtins.str
+    """A time zone of the IANA time zone database, as Europe/Berlin."""
+    may_overrun: _builtins.bool
+    """Whether a run may end after the hours do. Else it begins only if its limit of time ends before they close."""
+    by: _builtins.str
+    reason: _builtins.str
+    open: _builtins.bool
+    """Whether it is open now, and until when it stays as it is; absent when for longer than four weeks."""
+    @_builtins.property
+    def hours(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 50 texts as `mon-fri 09:00-17:00`, `sat,sun 22:00-02:00` or `daily 00:00-24:00`. The hours are open while
+        the clock on a wall in the zone shows a time within any of them: an hour that summer time skips does not come,
+        and one that comes twice is open twice.
+        """
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When it was put, with which key, and why."""
+
+    @_builtins.property
+    def changes_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        scope: Global___WindowScope.ValueType = ...,
+        name: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        hours: _abc.Iterable[_builtins.str] | None = ...,
+        may_overrun: _builtins.bool = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        open: _builtins.bool = ...,
+        changes_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes_at", b"changes_at", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "changes_at", b"changes_at", "hours", b"hours", "may_overrun", b"may_overrun", "name", b"name", "open", b"open", "reason", b"reason", "scope", b"scope", "since", b"since", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Window: _TypeAlias = Window  # noqa: Y015
+
+@_typing.final
+class PutWindowRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    HOURS_FIELD_NUMBER: _builtins.int
+    MAY_OVERRUN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    scope: Global___WindowScope.ValueType
+    name: _builtins.str
+    zone: _builtins.str
+    may_overrun: _builtins.bool
+    reason: _builtins.str
+    """1 to 500 characters, kept in the audit."""
+    @_builtins.property
+    def hours(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        scope: Global___WindowScope.ValueType = ...,
+        name: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        hours: _abc.Iterable[_builtins.str] | None = ...,
+        may_overrun: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hours", b"hours", "may_overrun", b"may_overrun", "name", b"name", "reason", b"reason", "scope", b"scope", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutWindowRequest: _TypeAlias = PutWindowRequest  # noqa: Y015
+
+@_typing.final
+class RemoveWindowRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    scope: Global___WindowScope.ValueType
+    name: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        scope: Global___WindowScope.ValueType = ...,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "scope", b"scope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveWindowRequest: _TypeAlias = RemoveWindowRequest  # noqa: Y015
+
+@_typing.final
+class RemoveWindowResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOVED_FIELD_NUMBER: _builtins.int
+    removed: _builtins.bool
+    """False when the scope had no window."""
+    def __init__(
+        self,
+        *,
+        removed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveWindowResponse: _TypeAlias = RemoveWindowResponse  # noqa: Y015
+
+@_typing.final
+class ListWindowsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWindowsRequest: _TypeAlias = ListWindowsRequest  # noqa: Y015
+
+@_typing.final
+class ListWindowsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___Window]: ...
+    def __init__(
+        self,
+        *,
+        windows: _abc.Iterable[Global___Window] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWindowsResponse: _TypeAlias = ListWindowsResponse  # noqa: Y015

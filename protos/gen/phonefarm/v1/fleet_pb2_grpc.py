@@ -144,6 +144,21 @@ class FleetServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListPausesRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListPausesResponse.FromString,
                 _registered_method=True)
+        self.PutWindow = channel.unary_unary(
+                '/phonefarm.v1.FleetService/PutWindow',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.PutWindowRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Window.FromString,
+                _registered_method=True)
+        self.RemoveWindow = channel.unary_unary(
+                '/phonefarm.v1.FleetService/RemoveWindow',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.RemoveWindowRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.RemoveWindowResponse.FromString,
+                _registered_method=True)
+        self.ListWindows = channel.unary_unary(
+                '/phonefarm.v1.FleetService/ListWindows',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListWindowsRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListWindowsResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer:
@@ -309,6 +324,30 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutWindow(self, request, context):
+        """PutWindow lets work in its scope begin in weekly hours only, and replaces an earlier window of the scope. What
+        runs goes on; what is claimed and may not begin any more is taken back at the start gate, uncharged.
+        The farm's own limit of waiting does not end work that has a window; deadlines that callers gave go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveWindow(self, request, context):
+        """RemoveWindow removes one window; others stay. What waited in it, and has no deadline of its caller, gets the
+        farm's own limit of waiting as from now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWindows(self, request, context):
+        """ListWindows returns every window, by scope and name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -421,6 +460,21 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ListPauses,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListPausesRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListPausesResponse.SerializeToString,
+            ),
+            'PutWindow': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutWindow,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PutWindowRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Window.SerializeToString,
+            ),
+            'RemoveWindow': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveWindow,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.RemoveWindowRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.RemoveWindowResponse.SerializeToString,
+            ),
+            'ListWindows': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWindows,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListWindowsRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListWindowsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1017,6 +1071,87 @@ class FleetService:
             '/phonefarm.v1.FleetService/ListPauses',
             phonefarm_dot_v1_dot_fleet__pb2.ListPausesRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.ListPausesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutWindow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/PutWindow',
+            phonefarm_dot_v1_dot_fleet__pb2.PutWindowRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.Window.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveWindow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/RemoveWindow',
+            phonefarm_dot_v1_dot_fleet__pb2.RemoveWindowRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.RemoveWindowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWindows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/ListWindows',
+            phonefarm_dot_v1_dot_fleet__pb2.ListWindowsRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.ListWindowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -88,6 +88,17 @@ class FleetServiceStub:
     """Resume ends one pause; others stay."""
     ListPauses: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListPausesRequest, _fleet_pb2.ListPausesResponse]
     """ListPauses returns every pause, by scope and name."""
+    PutWindow: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PutWindowRequest, _fleet_pb2.Window]
+    """PutWindow lets work in its scope begin in weekly hours only, and replaces an earlier window of the scope. What
+    runs goes on; what is claimed and may not begin any more is taken back at the start gate, uncharged.
+    The farm's own limit of waiting does not end work that has a window; deadlines that callers gave go on.
+    """
+    RemoveWindow: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RemoveWindowRequest, _fleet_pb2.RemoveWindowResponse]
+    """RemoveWindow removes one window; others stay. What waited in it, and has no deadline of its caller, gets the
+    farm's own limit of waiting as from now.
+    """
+    ListWindows: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListWindowsRequest, _fleet_pb2.ListWindowsResponse]
+    """ListWindows returns every window, by scope and name."""
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -149,6 +160,17 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Resume ends one pause; others stay."""
     ListPauses: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListPausesRequest, _fleet_pb2.ListPausesResponse]  # type: ignore[assignment]
     """ListPauses returns every pause, by scope and name."""
+    PutWindow: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PutWindowRequest, _fleet_pb2.Window]  # type: ignore[assignment]
+    """PutWindow lets work in its scope begin in weekly hours only, and replaces an earlier window of the scope. What
+    runs goes on; what is claimed and may not begin any more is taken back at the start gate, uncharged.
+    The farm's own limit of waiting does not end work that has a window; deadlines that callers gave go on.
+    """
+    RemoveWindow: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RemoveWindowRequest, _fleet_pb2.RemoveWindowResponse]  # type: ignore[assignment]
+    """RemoveWindow removes one window; others stay. What waited in it, and has no deadline of its caller, gets the
+    farm's own limit of waiting as from now.
+    """
+    ListWindows: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListWindowsRequest, _fleet_pb2.ListWindowsResponse]  # type: ignore[assignment]
+    """ListWindows returns every window, by scope and name."""
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -339,5 +361,34 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.ListPausesResponse, _abc.Awaitable[_fleet_pb2.ListPausesResponse]]:
         """ListPauses returns every pause, by scope and name."""
+
+    @_abc_1.abstractmethod
+    def PutWindow(
+        self,
+        request: _fleet_pb2.PutWindowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.Window, _abc.Awaitable[_fleet_pb2.Window]]:
+        """PutWindow lets work in its scope begin in weekly hours only, and replaces an earlier window of the scope. What
+        runs goes on; what is claimed and may not begin any more is taken back at the start gate, uncharged.
+        The farm's own limit of waiting does not end work that has a window; deadlines that callers gave go on.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveWindow(
+        self,
+        request: _fleet_pb2.RemoveWindowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.RemoveWindowResponse, _abc.Awaitable[_fleet_pb2.RemoveWindowResponse]]:
+        """RemoveWindow removes one window; others stay. What waited in it, and has no deadline of its caller, gets the
+        farm's own limit of waiting as from now.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWindows(
+        self,
+        request: _fleet_pb2.ListWindowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ListWindowsResponse, _abc.Awaitable[_fleet_pb2.ListWindowsResponse]]:
+        """ListWindows returns every window, by scope and name."""
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
