@@ -8,9 +8,10 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.stepped_program import set_off
@@ -20,6 +21,7 @@ _STOP_SECONDS = 30
 _COMMAND_SECONDS = 60
 _LOOK_SECONDS = 0.05
 _PORT_TRIES = 3
+_DONE = "-- done --"
 _MEMORY_BYTES = 2 * 1024**3
 _OPTIONS = (
     "fsync=off",  # a machine that loses power loses its tests as well
@@ -58,12 +60,71 @@ def server_user() -> pwd.struct_passwd | None:
     return None
 
 
+class _Session:
+    """A psql that stays connected: to start one for each statement costs more than most of them."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = [*command, "-v", "ON_ERROR_STOP=1"]
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+
+    def perform(self, statement: str) -> None:
+        """Run one statement; ServerFailedError with what psql said when it fails.
+
+        It is said again on a new connection when the old one failed: a crash may have cut it.
+        """
+        with self._lock:
+            was_open = self._process is not None
+            said = self._said(statement)
+            if said is not None and was_open:
+                said = self._said(statement)
+        if said is not None:
+            raise ServerFailedError(f"psql: {said}")
+
+    def _said(self, statement: str) -> str | None:
+        """Run it; None when it went well, else what psql said before it ended."""
+        process = self._process = self._process or self._opened()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # then it has said why
+            process.stdin.write(f"{statement};\n\\echo {_DONE}\n")
+            process.stdin.flush()
+        said = []
+        for line in process.stdout:
+            if line.strip() == _DONE:
+                return None
+            said.append(line)
+        self._ended()
+        return "".join(said)
+
+    def close(self) -> None:
+        """End it; the next statement opens another one."""
+        with self._lock:
+            self._ended()
+
+    def _opened(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd="/",
+        )
+
+    def _ended(self) -> None:
+        if self._process is not None:
+            self._process.communicate(timeout=_COMMAND_SECONDS)
+            self._process = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class PostgresServer:
     """A running server; anybody on this machine may connect as `postgres` without a password."""
 
     port: int
     directory: Path
+    session: _Session = field(repr=False)
     clock: Path | None = None  # where its clock is set (`set_off`); without one it is the machine's
 
     def url(self, database: str) -> str:
@@ -73,11 +134,12 @@ class PostgresServer:
     @contextlib.contextmanager
     def database(self, name: str, *, template: str = "template1") -> Iterator[str]:
         """Copy a database from *template*, yield its URL, drop it whoever is still connected."""
-        self.sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
+        create = f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'
+        self.session.perform(create)
         try:
             yield self.url(name)
         finally:
-            self.sql(f'DROP DATABASE "{name}" WITH (FORCE)')
+            self.session.perform(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def sql(self, statement: str) -> str:
         """Run one statement as superuser; return what psql prints, without a header."""
@@ -85,8 +147,7 @@ class PostgresServer:
 
     def query(self, database: str, statement: str) -> str:
         """Do the same in a database."""
-        address = ["-h", str(self.directory), "-p", str(self.port), "-U", "postgres"]
-        return _run(["psql", *address, "-d", database, "-XqAt", "-c", statement])
+        return _run([*_psql(self.directory, self.port), "-d", database, "-c", statement])
 
     def restart(self, mode: str = "fast") -> None:
         """Restart the server: every connection is cut, some moments of none.
@@ -94,6 +155,7 @@ class PostgresServer:
         *mode* is pg_ctl's: `fast` as an operator does, `immediate` as after a crash.
         """
         log = str(self.directory / "restarted.log")  # the first one is ours, not the server's
+        self.session.close()
         restart = ["pg_ctl", "-D", str(self.directory / "data"), "-l", log, "-m", mode, "-w"]
         _run([*restart, "restart"], clock=self.clock)
 
@@ -126,15 +188,21 @@ def postgres_server(*, settable: bool = False) -> Iterator[PostgresServer]:
         initdb = ["initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8"]
         _run([*initdb, "--locale=C.UTF-8", "--no-sync", "-D", str(data)])
         process, port = _started(directory, data, clock)
+        session = _Session(_command([*_psql(directory, port), "-d", "postgres"]))
         try:
-            yield PostgresServer(port=port, directory=directory, clock=clock)
+            yield PostgresServer(port=port, directory=directory, session=session, clock=clock)
         finally:
+            session.close()
             process.send_signal(signal.SIGINT)  # fast shutdown: connections are ended
             process.wait(_STOP_SECONDS)
             if (data / "postmaster.pid").exists():  # a test restarted it: it is nobody's child
                 _run(["pg_ctl", "-D", str(data), "-m", "fast", "-w", "stop"])
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _psql(directory: Path, port: int) -> list[str]:
+    return ["psql", "-h", str(directory), "-p", str(port), "-U", "postgres", "-XqAt"]
 
 
 def _folder() -> Path:
