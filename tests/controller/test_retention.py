@@ -36,6 +36,7 @@ from sqlalchemy import func, select, text
 from support.controller import KEY, Farm, farm_on, played_agent, request, told
 from support.evidence import upload
 from support.kept import Kept
+from support.once import ONE_PLACE
 from support.world import World, world_on
 
 KEEP = read_retention("success=7d,failed=30d,cancelled=7d,manifest=60d", "90d")
@@ -216,6 +217,7 @@ async def mentions(farm: Farm, names: list[str]) -> set[str]:
     return found
 
 
+@ONE_PLACE
 @pytest.mark.parametrize("why", ["young", "unfinished", "untold", "ingested"])
 async def test_a_process_that_is_needed_stays(farm: Farm, kept: Kept, why: str) -> None:
     """Young, unfinished, its caller not told yet, or the proof that a content was posted."""

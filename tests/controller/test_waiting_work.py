@@ -172,14 +172,16 @@ async def test_a_thousand_items_are_taken_and_cancelled_promptly(farm: Farm) -> 
         await big.say(inventory=agent_pb2.Inventory(phones=reports))
         await big.hear("phone_names")
         async with farm.controller.database.writing() as tx:
-            for serial in serials:
-                account = accounts.Account(
+            each = [
+                accounts.Account(
                     account_id=f"acc-{serial}",
                     phone_id=f"ph-{serial}",
                     app="shortvideo",
                     active=True,
                 )
-                await accounts.put(tx, [account])
+                for serial in serials
+            ]
+            await accounts.put(tx, each)
         target = process_pb2.Target(
             routing=process_pb2.ROUTING_GROUP, phone_ids=[f"ph-{serial}" for serial in serials]
         )
