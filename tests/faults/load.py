@@ -66,6 +66,7 @@ class Load:
     routes: dict[str, tuple[str, str]] = field(default_factory=dict)  # by process or item
     strategies: dict[str, str] = field(default_factory=dict)  # of cancels taken, by process
     paused: bool = False
+    at_once: int = AT_ONCE
 
     def __post_init__(self) -> None:
         """Begin to draw from the seed."""
@@ -90,7 +91,7 @@ class Load:
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
             self._session = session
             while not over.is_set():
-                if self.paused or len(self._open) + len(self._tasks) >= AT_ONCE:
+                if self.paused or len(self._open) + len(self._tasks) >= self.at_once:
                     await self._wait()
                     continue
                 self._start(self._draw())
