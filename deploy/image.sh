@@ -31,7 +31,7 @@ platforms+=(--platform "manylinux2014_$(uname -m)")
 wheel=$(echo "$context"/wheels/phonefarm-*.whl)
 "$python" -m pip install --quiet --disable-pip-version-check --no-compile --target "$context/lib" \
     --only-binary=:all: --implementation cp --python-version "$version" "${platforms[@]}" \
-    "phonefarm[controller,postgres,s3,gateway,agent,cli] @ file://$wheel"
+    "phonefarm[controller,postgres,s3,tracing,gateway,agent,cli] @ file://$wheel"
 rm -rf "$context/lib/bin" "$context/wheels"
 cp "$here/Dockerfile" "$here/health.py" "$here/start.sh" "$context/"
 say "building $name from $base"

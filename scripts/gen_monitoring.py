@@ -17,6 +17,7 @@ from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.housekeeping.retention import RemovedTotals
 from phonefarm_controller.monitoring.farm_counts import FarmCounter
 from phonefarm_controller.monitoring.metrics import ControllerMetrics
+from phonefarm_controller.monitoring.span_totals import SpanTotals
 from phonefarm_controller.runs.totals import RunTotals
 from phonefarm_controller.store.database import Database
 from phonefarm_gateway.metrics import GAUGES, Metrics
@@ -82,6 +83,7 @@ def declared() -> dict[str, list[Declared]]:
         # It is asked for its last count only.
         farm=FarmCounter(database=cast("Database", None), sessions=sessions),
         runs=RunTotals(),
+        spans=SpanTotals(),
     )
     gateway = Metrics()
     for gauge in GAUGES:

@@ -19,7 +19,7 @@ pytest_plugins = [
 _IMAGE_SECONDS = 900
 _LONGEST_ID = 80
 _SHARED_FARMS = {"live_farm", "live", "console"}
-_OURS = ("PHONEFARM_", "PHONE_FARM_")
+_OURS = ("PHONEFARM_", "PHONE_FARM_", "OTEL_")
 
 
 def pytest_configure() -> None:

@@ -39,6 +39,9 @@ environment (each NAME may instead be given as NAME_FILE, the path of a file tha
                                     credentials for the store of --evidence s3://...
   PHONEFARM_PRODUCTION              1: the controller refuses scaled timers, and inputs for the
                                     dummy runtime
+  OTEL_EXPORTER_OTLP_ENDPOINT       URL of the collector to which traces are sent, for example
+                                    http://127.0.0.1:4318; OTEL_TRACES_SAMPLER says how many
+                                    (no NAME_FILE; see docs/tracing.md)
   PHONEFARM_TIME_SCALE              for tests: multiplies every timer; above 0, at most 1
 
 evidence in a bucket on Amazon S3, or on a store that supports the S3 protocol (the bucket must

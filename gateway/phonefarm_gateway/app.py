@@ -13,6 +13,7 @@ from phonefarm_common.clock import Clock, SystemClock
 from phonefarm_common.ids import new_id
 from phonefarm_common.lifecycle import notify_systemd, write_private_json
 from phonefarm_common.outbound_http import Lookup, SystemLookup
+from phonefarm_common.tracing import opened_tracer
 
 from phonefarm_gateway.callbacks.dispatcher import running_dispatcher
 from phonefarm_gateway.callbacks.limits import CallbackLimits
@@ -69,6 +70,9 @@ async def running(
     signer = Signer(settings.webhook_secret) if settings.webhook_secret is not None else None
     metrics = Metrics()
     async with AsyncExitStack() as stack:
+        tracer = await stack.enter_async_context(
+            opened_tracer("gateway", count=metrics.count_spans)
+        )
         if lookup is None:
             # A silent name keeps one, so that the names of all held deliveries find one.
             system_lookup = SystemLookup(threads=limits.held)
@@ -94,6 +98,7 @@ async def running(
                 clock=clock,
                 lookup_seconds=limits.lookup,
                 attempt_seconds=limits.attempt,
+                tracer=tracer,
             )
         )
         assets = await stack.enter_async_context(
@@ -120,6 +125,7 @@ async def running(
         )
         application[app_keys.RECENT_KEYS] = RecentKeys(clock=clock)
         application[app_keys.METRICS] = metrics
+        application[app_keys.TRACER] = tracer
         application[app_keys.METRICS_OPEN] = settings.open_metrics
         application[app_keys.ORIGINS] = Origins(settings.console_origins)
         application[app_keys.SEAL] = SessionSeal(settings.console_secret, clock)

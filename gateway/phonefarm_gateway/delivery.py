@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from phonefarm.schemas.process_record import ProcessRecord
+from phonefarm_common.trace_context import TraceContext
 from phonefarm_common.wire_enums import DeliveryOutcome
 
 
@@ -20,6 +21,8 @@ class Delivery:
     url: str
     attempt: int
     record: ProcessRecord
+    trace: TraceContext | None = None
+    """The span that the attempt belongs to."""
 
 
 @dataclass(frozen=True, kw_only=True)

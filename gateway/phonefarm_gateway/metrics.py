@@ -50,6 +50,13 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self._spans = Counter(
+            "phonefarm_gateway_spans",
+            "Spans of traces, by whether the collector has taken them; dropped means that the "
+            "queue was full or the collector did not answer",
+            ["outcome"],
+            registry=self.registry,
+        )
 
     def count_request(self, *, method: str, path: str, status: int, seconds: float | None) -> None:
         """Count a request by its endpoint's template; *seconds* is None for an event stream."""
@@ -60,6 +67,10 @@ class Metrics:
     def count_attempt(self, report: AttemptReport) -> None:
         """Count an attempt at a callback."""
         self._callbacks.labels(str(report.outcome)).inc()
+
+    def count_spans(self, outcome: str, spans: int) -> None:
+        """Count spans that were `sent` or `dropped`."""
+        self._spans.labels(outcome).inc(spans)
 
     def add_gauge(self, name: str, read: Callable[[], float]) -> None:
         """Add a gauge of GAUGES, which reads its value when it is scraped."""

@@ -28,6 +28,9 @@ environment (each NAME may instead be given as NAME_FILE, the path of a file tha
   PHONEFARM_CONSOLE_SECRET    seals logins to /console; gateways with the same secret share logins
                               (if absent, derived from PHONEFARM_GATEWAY_TOKEN; a gateway that has
                               joined makes a new secret instead, so a restart ends its logins)
+  OTEL_EXPORTER_OTLP_ENDPOINT URL of the collector to which traces are sent, for example
+                              http://127.0.0.1:4318; OTEL_TRACES_SAMPLER says how many (no
+                              NAME_FILE; see docs/tracing.md)
 
 TLS: give --tls-cert and --tls-key. The gateway notices a renewed pair within 10 s and uses it for
 new connections; open connections continue with the old pair.

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 from phonefarm.v1 import callback_pb2
 from phonefarm_common.timers import Timers
+from phonefarm_common.tracing import Tracer
 from phonefarm_common.wire_enums import DeliveryOutcome, RunOutcome
 from phonefarm_controller.callbacks.delivery import (
     GIVE_UP_SECONDS,
@@ -230,7 +231,9 @@ async def test_a_delivery_made_while_a_gateway_looks_is_handed_out_at_once(world
     deliver = Looking(
         database=world.database, wakeups=world.wakeups, time_scale=1.0, lease_seconds=60
     )
-    edge = CallbackService(deliver=deliver, wakeups=world.wakeups, gateway_calls=GatewayCalls())
+    edge = CallbackService(
+        deliver=deliver, wakeups=world.wakeups, gateway_calls=GatewayCalls(), tracer=Tracer()
+    )
     # Who may call is decided before; the service only asks who it is.
     told = SimpleNamespace(auth_context=dict, peer=lambda: "ipv4:127.0.0.1:1")
     context = cast("Context", told)

@@ -23,6 +23,7 @@ RECORD_KEYS = [
     "timestamps",
     "linked_ids",
     "partial_progress",
+    "trace_id",
 ]
 
 

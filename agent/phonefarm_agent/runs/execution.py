@@ -100,7 +100,7 @@ async def _prepare(run: Run) -> Plan:
 
 def _plan(run: Run, adb_serial: str) -> Plan:
     try:
-        return build_plan(run.state.assignment, adb_serial=adb_serial)
+        plan = build_plan(run.state.assignment, adb_serial=adb_serial)
     except BadPlanError as error:
         failure = Failure(
             code=FailureCode.PLAN_INVALID.value,
@@ -110,6 +110,9 @@ def _plan(run: Run, adb_serial: str) -> Plan:
         )
         run.end(Broken(failure=failure))
         raise EndedEarlyError from error
+    if plan.trace_id is not None:
+        structlog.contextvars.bind_contextvars(trace_id=plan.trace_id)
+    return plan
 
 
 async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:

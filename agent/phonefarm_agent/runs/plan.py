@@ -15,6 +15,7 @@ from phonefarm_agent.phones.interface import RunResources
 DEFAULT_LIMIT_SECONDS = 60.0
 PHONE_FOLDER = "/data/local/tmp/phonefarm"
 MEDIA_FOLDER = "/sdcard/Movies/phonefarm"
+_TRACE = re.compile(r"[0-9a-f]{32}")
 _ASSET = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -33,6 +34,7 @@ class Plan:
     wishes: Mapping[int, str]  # what videos are judged by, by action
     assets: Mapping[str, WantedAsset]  # what the run may ask for, by its name in the run
     clean_up: frozenset[CleanupStep] = EVERY_CLEANUP_STEP
+    trace_id: str | None = None  # for the log
 
 
 def phone_folder(run_id: str) -> str:
@@ -82,6 +84,7 @@ def build_plan(assignment: Assignment, *, adb_serial: str) -> Plan:
         wishes=_wishes(actions),
         assets=_assets(actions),
         clean_up=_steps(document.pop("clean_up", None)),
+        trace_id=_trace_id(document.pop("trace_id", None)),
     )
 
 
@@ -90,6 +93,10 @@ def _steps(wanted: Any) -> frozenset[CleanupStep]:
     if not isinstance(wanted, list):
         return EVERY_CLEANUP_STEP
     return frozenset(step for step in CleanupStep if step in wanted)
+
+
+def _trace_id(value: Any) -> str | None:
+    return value if isinstance(value, str) and _TRACE.fullmatch(value) else None
 
 
 def _wishes(actions: list[dict[str, Any]]) -> dict[int, str]:

@@ -112,6 +112,15 @@ class NoProgress(ResponseModel):
     """The progress of a process before its items are known."""
 
 
+TraceId = Annotated[
+    str | None,
+    Field(
+        pattern="^[0-9a-f]{32}$",
+        description="The trace that the process belongs to (W3C Trace Context); null without one",
+    ),
+]
+
+
 class ProcessRecord(ResponseModel):
     """Everything that callers can know about a process."""
 
@@ -127,3 +136,4 @@ class ProcessRecord(ResponseModel):
     timestamps: Timestamps
     linked_ids: LinkedIds
     partial_progress: PartialProgress | NoProgress
+    trace_id: TraceId

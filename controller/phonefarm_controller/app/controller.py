@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 from phonefarm_common.clock import Clock, SystemClock
 from phonefarm_common.config import ConfigError
+from phonefarm_common.tracing import opened_tracer
 
 from phonefarm_controller.app.listeners import (
     advertised_addresses,
@@ -23,6 +24,7 @@ from phonefarm_controller.evidence.availability import claim_backend
 from phonefarm_controller.evidence.backends.open import open_backend
 from phonefarm_controller.model.app_profiles import Profile, ProfileError, read_profile
 from phonefarm_controller.monitoring.metrics import ControllerMetrics, serving_metrics
+from phonefarm_controller.monitoring.span_totals import SpanTotals
 from phonefarm_controller.monitoring.watchdog import watchdog
 from phonefarm_controller.rpc.server import Ports, serving
 from phonefarm_controller.settings import Settings
@@ -57,6 +59,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
+        span_totals = SpanTotals()
+        tracer = await stack.enter_async_context(opened_tracer("controller", count=span_totals.add))
         database = await stack.enter_async_context(open_migrated(settings.database_url, clock))
         if settings.ingest_secret is None and not await _any_key(database):
             raise ConfigError(
@@ -71,7 +75,15 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             shared=may_be_shared(settings.database_url),
         )
         profiles = await store_app_profiles(database, settings.data / "profiles")
-        core = core_of(settings, clock, database=database, backend=backend, profiles=profiles)
+        core = core_of(
+            settings,
+            clock,
+            database=database,
+            backend=backend,
+            profiles=profiles,
+            tracer=tracer,
+            span_totals=span_totals,
+        )
         ports, metrics_port = await stack.enter_async_context(_started(core))
         log.info(
             "controller.ready",
@@ -114,6 +126,7 @@ async def _started(core: Core) -> AsyncIterator[tuple[Ports, int]]:
                 removed=features.retention.removed,
                 farm=features.farm_counter,
                 runs=features.run_totals,
+                spans=core.span_totals,
             ),
         ) as metrics_port,
         watchdog(core.alarms, core.limits),
@@ -126,6 +139,7 @@ async def _started(core: Core) -> AsyncIterator[tuple[Ports, int]]:
                 port=settings.port,
                 timers=core.timers,
                 auth=features.auth,
+                tracer=core.tracer,
                 services=build_services(core, features),
                 doors=tls_listeners(settings, authority),
             ) as ports:
@@ -133,6 +147,7 @@ async def _started(core: Core) -> AsyncIterator[tuple[Ports, int]]:
         finally:
             for loop in loops:
                 loop.cancel()
+    await features.process_traces.send_last()
 
 
 async def store_app_profiles(database: Database, own: Path) -> dict[str, Profile]:

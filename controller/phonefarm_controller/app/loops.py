@@ -21,7 +21,7 @@ from phonefarm_controller.evidence import availability
 from phonefarm_controller.fleet import farm_watch
 from phonefarm_controller.health.expiry import HealthExpiry
 from phonefarm_controller.housekeeping import consistency, disk_guard, retention, stuck_transactions
-from phonefarm_controller.monitoring import farm_counts
+from phonefarm_controller.monitoring import farm_counts, process_traces
 from phonefarm_controller.monitoring.stall_detector import StallDetector
 from phonefarm_controller.processes import watch
 from phonefarm_controller.runs.lease_reaper import LeaseReaper
@@ -105,6 +105,14 @@ def _metrics_loops(core: Core, features: Features) -> list[Loop]:
     return [_periodic("farm_counts", period, features.farm_counter.count)]
 
 
+def _tracing_loops(core: Core, features: Features) -> list[Loop]:
+    """Return the loop that makes spans, if somebody collects them."""
+    if not core.tracer.is_on:
+        return []
+    run = partial(process_traces.run_process_traces, traces=features.process_traces)
+    return [Loop(name="process_traces", period=process_traces.POLL_SECONDS, run=run)]
+
+
 def _loops(core: Core, features: Features) -> list[Loop]:
     settings, database, wakeups, sessions = (
         core.settings,
@@ -149,6 +157,7 @@ def _loops(core: Core, features: Features) -> list[Loop]:
         ),
         _periodic("stall_detector", core.limits.interval, stalls.survey),
         *_metrics_loops(core, features),
+        *_tracing_loops(core, features),
         _periodic(
             "disk_guard",
             scaled(disk_guard.PERIOD_SECONDS),

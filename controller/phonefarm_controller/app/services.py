@@ -81,6 +81,7 @@ def build_services(core: Core, features: Features) -> Services:
             ),
             wakeups=core.wakeups,
             gateway_calls=features.gateway_calls,
+            tracer=core.tracer,
         ),
         inspect=_inspect_service(core, features),
         screens=ScreenService(

@@ -6,6 +6,7 @@ from typing import Final
 
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
+from phonefarm_common.tracing import Tracer
 
 from phonefarm_controller.agents.inventory import Inventory
 from phonefarm_controller.agents.sessions import Sessions
@@ -26,6 +27,8 @@ from phonefarm_controller.model.requests import Submission
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Report
 from phonefarm_controller.monitoring.farm_counts import FarmCounter
+from phonefarm_controller.monitoring.process_traces import ProcessTraces
+from phonefarm_controller.monitoring.span_totals import SpanTotals
 from phonefarm_controller.processes.cancel import CancelProcess
 from phonefarm_controller.processes.enqueue import Accepted, Enqueue
 from phonefarm_controller.processes.query import ProcessQuery
@@ -66,6 +69,8 @@ class Core:
     alarms: Alarms
     disk_alarm: DiskAlarm
     sessions: Sessions
+    tracer: Tracer
+    span_totals: SpanTotals
 
     @property
     def timers(self) -> Timers:
@@ -85,6 +90,8 @@ def core_of(
     database: Database,
     backend: EvidenceBackend,
     profiles: Mapping[str, Profile],
+    tracer: Tracer,
+    span_totals: SpanTotals,
 ) -> Core:
     """Return the core of a controller with these settings."""
     several = may_be_shared(settings.database_url)
@@ -105,6 +112,8 @@ def core_of(
         alarms=Alarms(),
         disk_alarm=DiskAlarm(),
         sessions=Sessions(wakeups=wakeups, clock=clock, offer_lapses=settings.timers.suspect),
+        tracer=tracer,
+        span_totals=span_totals,
     )
 
 
@@ -131,6 +140,7 @@ class Features:
     gateway_calls: GatewayCalls
     run_totals: RunTotals
     farm_counter: FarmCounter
+    process_traces: ProcessTraces
     screen_links: ScreenLinks
 
 
@@ -168,6 +178,9 @@ def build_features(
         life=settings.certificate_life,
     )
     gateway_calls = GatewayCalls(monotonic=core.clock.monotonic)
+    process_traces = ProcessTraces(database=database, tracer=core.tracer)
+    if core.tracer.is_on:
+        database.on_transitions(process_traces.hear)
     return Features(
         assignments=assignments,
         claim=Claim(
@@ -218,6 +231,7 @@ def build_features(
         gateway_calls=gateway_calls,
         run_totals=run_totals,
         farm_counter=FarmCounter(database=database, sessions=core.sessions),
+        process_traces=process_traces,
         screen_links=Links(
             database=database,
             sessions=core.sessions,

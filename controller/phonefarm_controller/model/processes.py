@@ -40,6 +40,7 @@ class Process:
     callback_metadata: str
     created_at: datetime
     single_target: bool  # the record names a phone and an account
+    traceparent: str | None = None  # the span in which it was requested
     state: ProcessState = ProcessState.PLANNED
     executing_at: datetime | None = None
     retrying_at: datetime | None = None
@@ -51,6 +52,16 @@ class Process:
     def status(self) -> PublicStatus:
         """Return what a caller sees."""
         return PUBLIC[self.state]
+
+    @property
+    def trace_id(self) -> str | None:
+        """Return the trace that it belongs to, if any."""
+        return trace_id_of(self.traceparent)
+
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """Return the trace that a valid `traceparent` names; None without one."""
+    return traceparent.split("-")[1] if traceparent else None
 
 
 def derive(tallies: Iterable[Tally]) -> ProcessState:

@@ -85,6 +85,7 @@ def record_of(process: Process, items: Sequence[ItemLine]) -> dict[str, Any]:
             "cancel_requested_at": micros(process.cancel_requested_at),
             "finished_at": micros(process.finished_at),
         },
+        "traceparent": process.traceparent,
         "queue_item_ids": [line.item_id for line in lines],
         "completed_queue_item_ids": [
             line.item_id for line in lines if line.state is ItemState.DONE

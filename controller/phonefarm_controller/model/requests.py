@@ -57,6 +57,7 @@ class Submission:
     deadline: datetime | None = None
     dry_run: bool = False
     caller: str = ""  # the name of the key it came with
+    traceparent: str | None = None  # the span in which it came
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 from phonefarm_common.lifecycle import check_address_free
+from phonefarm_common.tracing import DROPPED, SENT
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -19,6 +20,7 @@ from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.alarms import AlarmName, Alarms
 from phonefarm_controller.housekeeping.retention import RemovedTotals
 from phonefarm_controller.monitoring.farm_counts import FarmCounter
+from phonefarm_controller.monitoring.span_totals import SpanTotals
 from phonefarm_controller.runs.totals import BUCKETS, RunTotals
 
 log = structlog.get_logger()
@@ -68,12 +70,14 @@ class ControllerMetrics:
         removed: RemovedTotals,
         farm: FarmCounter,
         runs: RunTotals,
+        spans: SpanTotals,
     ) -> None:
         self._alarms = alarms
         self._sessions = sessions
         self._removed = removed
         self._farm = farm
         self._runs = runs
+        self._spans = spans
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it is now."""
@@ -106,6 +110,18 @@ class ControllerMetrics:
         yield from self._of_retention()
         yield from self._of_farm()
         yield from self._of_runs()
+        yield self._of_spans()
+
+    def _of_spans(self) -> Metric:
+        spans = CounterMetricFamily(
+            "phonefarm_controller_spans",
+            "Spans of traces, by whether the collector has taken them; dropped means that the "
+            "queue was full or the collector did not answer",
+            labels=["outcome"],
+        )
+        for outcome in (SENT, DROPPED):
+            spans.add_metric([outcome], self._spans.count(outcome))
+        return spans
 
     def _of_farm(self) -> Iterator[Metric]:
         now = self._farm.now

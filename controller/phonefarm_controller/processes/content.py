@@ -50,6 +50,7 @@ class IngestRequest:
     metadata: str
     digest: str
     caller: str = ""  # the name of the key it came with
+    traceparent: str | None = None  # the span in which it came
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +180,7 @@ class ContentIngest:
             target_json=json.dumps({"routing": target.routing, "account_id": request.account_id}),
             inputs_json=json.dumps(dict(request.inputs) | {"content_id": request.content_id}),
             ready_at=max(request.not_before or tx.now, tx.now),
+            traceparent=request.traceparent,
         )
         return new_process(
             spec,

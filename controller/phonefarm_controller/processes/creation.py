@@ -43,6 +43,7 @@ class ProcessSpec:
     verification: bool = False
     priority: int = 5
     deadline: datetime | None = None
+    traceparent: str | None = None  # the span in which it was asked for
     actor: str | None = None  # who asked, where that is not the transaction's actor
 
 
@@ -106,6 +107,7 @@ def new_process(
         callback_metadata=spec.callback_metadata,
         created_at=now,
         single_target=len(made) == 1,
+        traceparent=spec.traceparent,
         sequence=0 if spec.callback_url is None else 1,
     )
     details = {

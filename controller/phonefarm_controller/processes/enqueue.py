@@ -161,6 +161,7 @@ class Enqueue:
             priority=submission.priority,
             ready_at=ready_at,
             deadline=submission.deadline,
+            traceparent=submission.traceparent,
             actor=by_caller(submission.caller),
         )
         return new_process(

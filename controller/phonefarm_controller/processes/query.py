@@ -60,7 +60,7 @@ class ProcessQuery:
             process = None if item is None else await processes.get(tx, item.process_id)
             if item is None or process is None:
                 raise _unknown_item(item_id)
-            plan, _ = (await items.plans(tx, [item_id]))[item_id]
+            plan = (await items.plans(tx, [item_id]))[item_id].plan
             attempts = await runs.of_item(tx, item_id)
             last = attempts[-1] if attempts else None
             told = await runs.results_of(tx, {last.run_id}) if last else {}

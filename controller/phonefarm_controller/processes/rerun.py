@@ -46,6 +46,7 @@ class RerunRequest:
     not_posted: bool
     reason: str
     caller: str
+    traceparent: str | None = None  # the span in which it came
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,7 @@ class RerunProcess:
                 return await _again(tx, asked.rerun_as)
             chosen = _chosen(before, list(known.values()), asked, request)
             self._disk_alarm.check()
-            new = await self._new_process(tx, before, asked, chosen)
+            new = await self._new_process(tx, request, before, asked, chosen)
             await insert_processes(tx, [new])
             await processes.note_rerun(tx, before, new.process)
             for old, copy in zip(chosen, new.items, strict=True):
@@ -125,7 +126,12 @@ class RerunProcess:
         )
 
     async def _new_process(
-        self, tx: Transaction, before: Process, asked: StoredRequest, chosen: Sequence[Item]
+        self,
+        tx: Transaction,
+        request: RerunRequest,
+        before: Process,
+        asked: StoredRequest,
+        chosen: Sequence[Item],
     ) -> NewProcess:
         wanted = {item.want_account_id for item in chosen if item.want_account_id is not None}
         there = {each.account_id: each for each in await accounts.named_or_on(tx, wanted, ())}
@@ -143,7 +149,7 @@ class RerunProcess:
             )
             slots.append((slot, profile_of(self._profiles, item.app).version))
         # All items of a process have one plan.
-        text, _ = (await items.plans(tx, [chosen[0].item_id]))[chosen[0].item_id]
+        parts = (await items.plans(tx, [chosen[0].item_id]))[chosen[0].item_id]
         spec = ProcessSpec(
             process_type=before.process_type,
             request_id=await _request_id(tx, before),
@@ -157,10 +163,11 @@ class RerunProcess:
             inputs_json=asked.inputs,
             priority=chosen[0].priority,
             ready_at=tx.now,
+            traceparent=request.traceparent,
         )
         return new_process(
             spec,
-            Plan.of_json(text),
+            Plan.of_json(parts.plan),
             slots,
             now=tx.now,
             max_wait=self._policy.max_wait,

@@ -58,6 +58,7 @@ class VerificationRequest:
     account_id: str | None
     requested_by: str
     caller: str = ""  # the name of the key it came with
+    traceparent: str | None = None  # the span in which it came
 
     @property
     def target(self) -> Target:
@@ -225,6 +226,7 @@ class VerificationRuns:
             inputs_json=json.dumps(inputs),
             verification=process_type != profile_check.CAPABILITY,
             ready_at=tx.now,
+            traceparent=request.traceparent,
         )
         new = new_process(
             spec, plan, [place], now=tx.now, max_wait=self._policy.max_wait, ids=self._ids

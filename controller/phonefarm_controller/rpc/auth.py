@@ -72,7 +72,8 @@ class Authenticator:
         _CALLER.set(shown)
 
     async def _identify(self, context: Context) -> Caller:
-        if peer_certificate(context) is not None or _metadata(context, GATEWAY_HEADER) is not None:
+        token = metadata_value(context, GATEWAY_HEADER)
+        if peer_certificate(context) is not None or token is not None:
             await self.check_gateway(context)
         shown = _bearer(context)
         if self.ingest_secret is not None and _equal(shown, self.ingest_secret):
@@ -117,7 +118,7 @@ class Authenticator:
     async def _check_gateway(self, context: Context) -> None:
         if await self._is_member(context, "gateway"):
             return
-        shown = _metadata(context, GATEWAY_HEADER)
+        shown = metadata_value(context, GATEWAY_HEADER)
         if self.gateway_token is None or not _equal(shown, self.gateway_token):
             raise FarmError(
                 Reason.GATEWAY_TOKEN_REFUSED,
@@ -191,11 +192,12 @@ def _unauthenticated(what: str) -> FarmError:
 
 
 def _bearer(context: Context) -> str | None:
-    scheme, _, key = (_metadata(context, "authorization") or "").partition(" ")
+    scheme, _, key = (metadata_value(context, "authorization") or "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else None
 
 
-def _metadata(context: Context, name: str) -> str | None:
+def metadata_value(context: Context, name: str) -> str | None:
+    """Return what the caller sent as *name*, None if nothing."""
     for key, value in context.invocation_metadata() or ():
         if key == name:
             return value if isinstance(value, str) else value.decode(errors="replace")

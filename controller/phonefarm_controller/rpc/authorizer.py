@@ -6,10 +6,12 @@ from typing import Any, Final, TypeAlias, assert_never
 
 import grpc
 import grpc.aio
+from phonefarm_common.tracing import Tracer
 
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
+from phonefarm_controller.rpc.traced_call import traced
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behavior = Callable[[Any, Context], Awaitable[Any]]
@@ -122,8 +124,9 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     A method that the table lacks is not served.
     """
 
-    def __init__(self, auth: Authenticator) -> None:
+    def __init__(self, auth: Authenticator, tracer: Tracer) -> None:
         self._auth = auth
+        self._tracer = tracer
         self._guarded: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -139,15 +142,16 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         handler = await continuation(handler_call_details)
         if handler is None or method.startswith(_STANDARD):
             return handler
-        access = METHODS.get(method.removeprefix(_OURS))
+        name = method.removeprefix(_OURS)
+        access = METHODS.get(name)
         if access is None:
             return None  # type: ignore[return-value] # gRPC answers UNIMPLEMENTED
-        self._guarded[method] = guarded = self._guard(handler, access)
+        self._guarded[method] = guarded = self._guard(name, handler, access)
         return guarded
 
-    def _guard(self, handler: Handler, access: Scope | Access) -> Handler:
+    def _guard(self, name: str, handler: Handler, access: Scope | Access) -> Handler:
         kind, build = _KINDS[handler.request_streaming, handler.response_streaming]
-        behavior: Behavior = getattr(handler, kind)
+        behavior: Behavior = traced(self._tracer, name, getattr(handler, kind))
 
         async def call(request: Any, context: Context) -> Any:
             async with translated(context):

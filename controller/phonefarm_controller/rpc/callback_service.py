@@ -7,6 +7,8 @@ from typing import Final
 
 from phonefarm.v1 import callback_pb2 as pb
 from phonefarm.v1 import callback_pb2_grpc
+from phonefarm_common.trace_context import read_traceparent, span_of_process
+from phonefarm_common.tracing import Tracer
 from phonefarm_common.wire_enums import DeliveryOutcome
 
 from phonefarm_controller.callbacks.delivery import CallbackDelivery, DeliveryReport
@@ -36,8 +38,14 @@ class CallbackService(callback_pb2_grpc.CallbackServiceServicer):
     """Serves gateways."""
 
     def __init__(
-        self, *, deliver: CallbackDelivery, wakeups: WakeUps, gateway_calls: GatewayCalls
+        self,
+        *,
+        deliver: CallbackDelivery,
+        wakeups: WakeUps,
+        gateway_calls: GatewayCalls,
+        tracer: Tracer,
     ) -> None:
+        self._tracer = tracer
         self._deliver = deliver
         self._wakeups = wakeups
         self._gateway_calls = gateway_calls
@@ -67,7 +75,9 @@ class CallbackService(callback_pb2_grpc.CallbackServiceServicer):
                         await heard.wait()
                 heard.clear()
                 lent = await self._lease(request)
-        return pb.LeaseDeliveriesResponse(deliveries=[_to_wire(delivery) for delivery in lent])
+        return pb.LeaseDeliveriesResponse(
+            deliveries=[_to_wire(each, traced=self._tracer.is_on) for each in lent]
+        )
 
     async def _lease(self, request: pb.LeaseDeliveriesRequest) -> list[Delivery]:
         return await self._deliver.lease(limit=request.limit, gateway_id=request.gateway_id)
@@ -95,7 +105,7 @@ def _report(report: pb.DeliveryReport) -> DeliveryReport:
     )
 
 
-def _to_wire(delivery: Delivery) -> pb.Delivery:
+def _to_wire(delivery: Delivery, *, traced: bool) -> pb.Delivery:
     return pb.Delivery(
         delivery_id=delivery.delivery_id,
         process_id=delivery.process_id,
@@ -106,4 +116,19 @@ def _to_wire(delivery: Delivery) -> pb.Delivery:
         attempt=delivery.attempts,
         lease_token=delivery.lease_token or "",
         process=process_to_wire(delivery.record),
+        traceparent=_traceparent(delivery, traced=traced),
     )
+
+
+def _traceparent(delivery: Delivery, *, traced: bool) -> str:
+    """Return the span that the attempt belongs to: that of the process, if there will be one.
+
+    Otherwise the one in which the process was requested. Empty when the process has no trace.
+    """
+    # Records that were made before 0.2.0 lack it.
+    requested_in = read_traceparent(delivery.record.get("traceparent"))
+    if requested_in is None:
+        return ""
+    if traced:
+        return span_of_process(delivery.process_id, requested_in).traceparent
+    return requested_in.traceparent

@@ -8,6 +8,7 @@ from typing import Any, Final
 from phonefarm.v1 import content_pb2 as pb
 from phonefarm.v1 import content_pb2_grpc
 from phonefarm_common.reasons import FieldProblem
+from phonefarm_common.trace_context import current_traceparent
 
 from phonefarm_controller.capabilities.fields import is_http
 from phonefarm_controller.model.errors import invalid
@@ -129,6 +130,7 @@ def _ingest_request(request: pb.IngestRequest, *, caller: str) -> IngestRequest:
         metadata=request.metadata_json or "{}",
         digest=hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest(),
         caller=caller,
+        traceparent=current_traceparent(),
     )
 
 

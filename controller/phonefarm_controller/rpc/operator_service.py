@@ -3,6 +3,7 @@
 from phonefarm.v1 import fleet_pb2, operator_pb2_grpc
 from phonefarm.v1 import operator_pb2 as pb
 from phonefarm_common.ids import is_uuid
+from phonefarm_common.trace_context import current_traceparent
 
 from phonefarm_controller.fleet.drain import Drain
 from phonefarm_controller.fleet.force_release import ForceRelease
@@ -81,6 +82,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
                 not_posted=request.not_posted,
                 reason=request.reason,
                 caller=caller().name,
+                traceparent=current_traceparent(),
             )
         )
         return pb.RerunProcessResponse(

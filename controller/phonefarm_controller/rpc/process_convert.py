@@ -12,6 +12,7 @@ from phonefarm_common.reasons import FieldProblem
 from phonefarm_controller.capabilities.fields import is_http
 from phonefarm_controller.model.errors import invalid, unknown_process
 from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.model.processes import trace_id_of
 from phonefarm_controller.model.requests import Mode, Routing, Submission, Target
 from phonefarm_controller.processes.cancel import CancelRequest
 from phonefarm_controller.rpc.wire import (
@@ -42,7 +43,9 @@ MOST_NAMED: Final = 10_000
 """Ids in one list; how many different ones make a group is for the planner to judge."""
 
 
-def submission_of(request: pb.EnqueueRequest, *, caller: str) -> Submission:
+def submission_of(
+    request: pb.EnqueueRequest, *, caller: str, traceparent: str | None = None
+) -> Submission:
     """Return the submission of the named key; FarmError names every wrong field."""
     problems: list[FieldProblem] = []
 
@@ -121,6 +124,7 @@ def submission_of(request: pb.EnqueueRequest, *, caller: str) -> Submission:
         deadline=moment_of("deadline", request.deadline) if request.HasField("deadline") else None,
         dry_run=request.dry_run,
         caller=caller,
+        traceparent=traceparent,
     )
 
 
@@ -207,6 +211,8 @@ def process_to_wire(record: Mapping[str, Any]) -> pb.Process:
                 if micros is not None
             }
         ),
+        # Records that were made before 0.2.0 lack it.
+        trace_id=trace_id_of(record.get("traceparent")) or "",
         queue_item_ids=record["queue_item_ids"],
         completed_queue_item_ids=record["completed_queue_item_ids"],
         partial_progress=pb.PartialProgress(

@@ -3,6 +3,7 @@
 from phonefarm.v1 import process_pb2 as pb
 from phonefarm.v1 import process_pb2_grpc
 from phonefarm_common.ids import is_uuid
+from phonefarm_common.trace_context import current_traceparent
 
 from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.model.errors import unknown_process
@@ -35,7 +36,8 @@ class ProcessService(process_pb2_grpc.ProcessServiceServicer):
         self, request: pb.EnqueueRequest, context: Context
     ) -> pb.EnqueueResponse:
         """Accept work."""
-        answer = await self._enqueue.do(submission_of(request, caller=caller().name))
+        submission = submission_of(request, caller=caller().name, traceparent=current_traceparent())
+        answer = await self._enqueue.do(submission)
         return pb.EnqueueResponse(
             process_id=answer.process_id,
             request_id=answer.request_id,

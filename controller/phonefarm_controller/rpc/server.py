@@ -41,6 +41,7 @@ from phonefarm_common.channel import is_loopback, server_options
 from phonefarm_common.config import shown_address
 from phonefarm_common.lifecycle import check_address_free
 from phonefarm_common.timers import Timers
+from phonefarm_common.tracing import Tracer
 
 from phonefarm_controller.rpc.access_service import AccessService
 from phonefarm_controller.rpc.agent_service import AgentService
@@ -132,6 +133,7 @@ async def serving(
     port: int,
     timers: Timers,
     auth: Authenticator,
+    tracer: Tracer,
     services: Services,
     doors: TlsListeners | None = None,
 ) -> AsyncIterator[Ports]:
@@ -145,7 +147,7 @@ async def serving(
             "--tls-listen and --mtls-listen"
         )
     callers, programs = _for_callers(services), _for_programs(services)
-    listening = partial(_port, timers, auth)
+    listening = partial(_port, timers, partial(Authorizer, auth, tracer))
     async with AsyncExitStack() as stack:
         every = [*callers, *programs]
         plain = await stack.enter_async_context(listening((host, port), every, None))
@@ -185,14 +187,14 @@ class _GenericHandlers:
 @asynccontextmanager
 async def _port(
     timers: Timers,
-    auth: Authenticator,
+    authorizer: Callable[[], Authorizer],
     address: tuple[str, int],
     adds: list[Add],
     shown: grpc.ServerCredentials | None,
 ) -> AsyncIterator[int]:
     host, port = address
     check_address_free(host, port)
-    server = grpc.aio.server(options=server_options(timers), interceptors=[Authorizer(auth)])
+    server = grpc.aio.server(options=server_options(timers), interceptors=[authorizer()])
     # The stubs only add handlers to it.
     generic: grpc.aio.Server = _GenericHandlers(server)  # type: ignore[assignment]
     names = [add(generic) for add in adds]

@@ -6,6 +6,7 @@ from phonefarm.v1 import verification_pb2 as pb
 from phonefarm.v1 import verification_pb2_grpc
 from phonefarm_common.ids import is_name, is_uuid
 from phonefarm_common.reasons import FieldProblem
+from phonefarm_common.trace_context import current_traceparent
 
 from phonefarm_controller.model.errors import invalid, invalid_field, unknown_process
 from phonefarm_controller.processes.verification import VerificationRequest, VerificationRuns
@@ -89,6 +90,7 @@ def _ask(
         account_id=request.account_id or None,
         requested_by=request.requested_by,
         caller=caller,
+        traceparent=current_traceparent(),
     )
 
 

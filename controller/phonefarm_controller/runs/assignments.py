@@ -8,6 +8,7 @@ from phonefarm_common.wire_enums import CleanupStep
 from phonefarm_controller.model.app_profiles import ProfileError, read_profile
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.processes import trace_id_of
 from phonefarm_controller.model.run_reports import Assignment, RunRef
 from phonefarm_controller.store import app_profiles, items
 from phonefarm_controller.store.database import Transaction
@@ -68,7 +69,7 @@ class AssignmentBuilder:
                 plan=_plan_json(
                     item,
                     lease,
-                    *plans[item.item_id],
+                    plans[item.item_id],
                     profile=self._profile_json[item.profile_version],
                     clean_up=clean_up.get(lease.phone_id),
                 ),
@@ -93,17 +94,20 @@ class AssignmentBuilder:
 def _plan_json(
     item: Item,
     lease: Lease,
-    plan: str,
-    snapshot: str | None,
+    parts: items.PlanParts,
     *,
     profile: str,
     clean_up: frozenset[CleanupStep] | None,
 ) -> str:
     """Put the frozen parts together as text; parsing them for each claim would cost the most."""
     account = json.dumps(lease.account_id), json.dumps(item.app)
-    steps = "" if clean_up is None else f'"clean_up": {json.dumps(sorted(clean_up))}, '
+    more = "" if clean_up is None else f'"clean_up": {json.dumps(sorted(clean_up))}, '
+    trace_id = trace_id_of(parts.traceparent)
+    if trace_id is not None:
+        more += f'"trace_id": {json.dumps(trace_id)}, '
     return (
         f'{{"capability": {json.dumps(item.capability)}, "profile": {profile}, '
         f'"account": {{"account_id": {account[0]}, "app": {account[1]}}}, '
-        f'"snapshot": {snapshot or "null"}, "skip": {list(item.once_done)}, {steps}{plan[1:]}'
+        f'"snapshot": {parts.snapshot or "null"}, "skip": {list(item.once_done)}, '
+        f"{more}{parts.plan[1:]}"
     )

@@ -70,6 +70,7 @@ def end_run(
         process_id=item.process_id,
         item_id=item.item_id,
         run_id=run.run_id,
+        trace_id=work.trace_ids.get(item.process_id),
         phone_id=lease.phone_id,
         outcome=str(body.outcome),
         state=str(moved.state),

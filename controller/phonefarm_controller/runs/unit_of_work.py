@@ -28,9 +28,11 @@ class UnitOfWork:
         items_before: dict[str, Item],
         leases_before: dict[str, Lease],
         runs_before: dict[str, runs.Run],
+        trace_ids: Mapping[str, str | None],
         health: HealthPolicy = _UNSCALED,
     ) -> None:
         self.tx = tx
+        self.trace_ids = trace_ids  # by process
         self.health = health
         self.items_before, self.items = items_before, dict(items_before)
         self.leases_before, self.leases = leases_before, dict(leases_before)
@@ -99,7 +101,12 @@ async def open_unit_of_work(
     held = await leases.get(tx, named)  # again: now nobody else moves them
     old_runs = await runs.get(tx, {lease.run_id for lease in held.values()})
     work = UnitOfWork(
-        tx=tx, items_before=before, leases_before=held, runs_before=old_runs, health=health
+        tx=tx,
+        items_before=before,
+        leases_before=held,
+        runs_before=old_runs,
+        trace_ids={process.process_id: process.trace_id for process in locked.values()},
+        health=health,
     )
     return work, locked
 

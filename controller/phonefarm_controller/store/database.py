@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -110,6 +110,7 @@ class Database:
         self._idle = asyncio.Event()
         self._idle.set()
         self._hear: Callable[[Iterable[str]], None] | None = None
+        self._hear_transitions: Callable[[Sequence[PendingTransition]], None] | None = None
 
     @property
     def writer(self) -> AsyncEngine:
@@ -119,6 +120,10 @@ class Database:
     def on_processes_moved(self, hear: Callable[[Iterable[str]], None]) -> None:
         """Call *hear* with the processes that moved, after each commit that moved any."""
         self._hear = hear
+
+    def on_transitions(self, hear: Callable[[Sequence[PendingTransition]], None]) -> None:
+        """Call *hear* with the transitions of each commit that noted any."""
+        self._hear_transitions = hear
 
     @asynccontextmanager
     async def writing(self, *, actor: str = CONTROLLER) -> AsyncIterator[Transaction]:
@@ -136,6 +141,8 @@ class Database:
                     await tx.each(insert_for(connection.dialect), list(tx.noted))
             if tx.noted and self._hear is not None:
                 self._hear(row.process_id for row in tx.noted)
+            if tx.noted and self._hear_transitions is not None:
+                self._hear_transitions(tx.noted)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:

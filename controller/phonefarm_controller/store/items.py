@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from phonefarm_controller.store.compiled_statements import (
 )
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.schema.work import (
+    capability_requests,
     queue_items,
     runs,
 )
@@ -179,7 +181,8 @@ _LINES = Statement(
 )
 _LINE_NAMES = tuple(ItemLine.__dataclass_fields__)
 _PLANS = Statement(
-    select(_i.item_id, _i.plan, runs.c.snapshot)
+    select(_i.item_id, _i.plan, runs.c.snapshot, capability_requests.c.traceparent)
+    .join(capability_requests, capability_requests.c.process_id == _i.process_id)
     .outerjoin(runs, runs.c.run_id == _i.run_id)
     .where(among(_i.item_id, "ids"))
 )
@@ -272,10 +275,22 @@ async def lines(tx: Transaction, process_ids: Iterable[str]) -> dict[str, list[I
     return found
 
 
-async def plans(tx: Transaction, item_ids: Iterable[str]) -> dict[str, tuple[str, str | None]]:
-    """Return by item its frozen plan, and the snapshot of its present run (None without one)."""
+@dataclass(frozen=True, kw_only=True)
+class PlanParts:
+    """An item's frozen plan, its present run's snapshot, and the trace of its process."""
+
+    plan: str  # JSON
+    snapshot: str | None  # JSON
+    traceparent: str | None
+
+
+async def plans(tx: Transaction, item_ids: Iterable[str]) -> dict[str, PlanParts]:
+    """Return by item what its plan is put together from."""
     rows = await _PLANS.rows(tx, ids=list(item_ids))
-    return {item_id: (plan, snapshot) for item_id, plan, snapshot in rows}
+    return {
+        item_id: PlanParts(plan=plan, snapshot=snapshot, traceparent=traceparent)
+        for item_id, plan, snapshot, traceparent in rows
+    }
 
 
 def _ready(tx: Transaction, items: Sequence[Item]) -> Column:

@@ -37,6 +37,7 @@ _FIXED = (
     "callback_metadata",
     "created_at",
     "single_target",
+    "traceparent",
 )
 _NAMES = _FIXED + _CHANGING
 COLUMNS = [capability_requests.c[name] for name in _NAMES]

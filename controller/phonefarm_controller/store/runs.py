@@ -1,12 +1,13 @@
 """Runs and what they reported."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy import insert as insert_into
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -73,6 +74,15 @@ _DONE_ACTIONS = Statement(
     .where(among(action_results.c.run_id, "ids"), action_results.c.kind == "action_done")
     .order_by(action_results.c.run_id, action_results.c.epoch, action_results.c.sequence)
 )
+_ENDED_ACTIONS = Statement(
+    select(action_results.c.run_id, action_results.c.body, action_results.c.received_at)
+    .where(
+        among(action_results.c.run_id, "ids"),
+        or_(action_results.c.kind == "action_done", action_results.c.kind == "action_failed"),
+        action_results.c.late.is_(False),
+    )
+    .order_by(action_results.c.run_id, action_results.c.epoch, action_results.c.sequence)
+)
 RESULT = ("run_id", "epoch", "sequence", "kind", "body", "late", "received_at")
 _KEPT = ["run_id", "epoch", "sequence"]
 _KEEP_HERE = Statement(
@@ -127,6 +137,35 @@ async def results_of(tx: Transaction, run_ids: Iterable[str]) -> dict[str, list[
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class EndedAction:
+    """An action of a run that is done or has failed, and when its report was stored."""
+
+    kind: str
+    index: int
+    seconds: float
+    stored_at: datetime
+    code: str | None  # of its failure
+
+
+async def ended_actions_of(tx: Transaction, run_ids: Iterable[str]) -> dict[str, list[EndedAction]]:
+    """Return the actions that each run has ended while it was current, in order."""
+    found: dict[str, list[EndedAction]] = defaultdict(list)
+    for run_id, body, stored_at in await _ENDED_ACTIONS.rows(tx, ids=list(set(run_ids))):
+        told = json.loads(body)
+        failure = told.get("failure")
+        found[run_id].append(
+            EndedAction(
+                kind=told["kind"],
+                index=told["index"],
+                seconds=told["seconds"],
+                stored_at=stored_at,
+                code=None if failure is None else failure["code"],
+            )
+        )
+    return found
+
+
 async def done_actions_of(tx: Transaction, run_ids: Iterable[str]) -> dict[str, list[str]]:
     """Return the body of every `action_done` of each run, in order."""
     found: dict[str, list[str]] = defaultdict(list)
@@ -140,6 +179,12 @@ async def of_item(tx: Transaction, item_id: str) -> list[Run]:
     query = select(_r.run_id).where(_r.item_id == item_id)
     known = await get(tx, (await tx.connection.execute(query)).scalars())
     return sorted(known.values(), key=lambda run: run.attempt)
+
+
+async def of_items(tx: Transaction, item_ids: Iterable[str]) -> list[Run]:
+    """Return every attempt of the items."""
+    query = select(_r.run_id).where(_r.item_id.in_(set(item_ids)))
+    return list((await get(tx, (await tx.connection.execute(query)).scalars())).values())
 
 
 async def begun_of(tx: Transaction, process_id: str) -> list[Run]:

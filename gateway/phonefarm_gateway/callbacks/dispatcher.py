@@ -146,6 +146,7 @@ class _Dispatcher:
             delivery_id=delivery.delivery_id,
             milestone=delivery.milestone,
             sequence=delivery.sequence,
+            trace_id=delivery.trace and delivery.trace.trace_id,
             attempt=delivery.attempt,
             outcome=attempt and str(attempt.outcome),
             status=attempt and attempt.http_status,

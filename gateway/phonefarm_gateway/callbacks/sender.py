@@ -19,6 +19,8 @@ from phonefarm_common.clock import Clock
 from phonefarm_common.config import ConfigError
 from phonefarm_common.outbound_http import AddressNotAllowedError, Lookup, outbound_session
 from phonefarm_common.reasons import FarmError
+from phonefarm_common.trace_context import TRACEPARENT
+from phonefarm_common.tracing import OpenSpan, SpanKind, Tracer
 from phonefarm_common.wire_enums import DeliveryOutcome
 from yarl import URL
 
@@ -81,6 +83,7 @@ class Sender:
         clock: Clock,
         lookup_seconds: float,
         attempt_seconds: float,
+        tracer: Tracer,
     ) -> None:
         self._session = session
         self._policy = policy
@@ -89,6 +92,7 @@ class Sender:
         self._clock = clock
         self._lookup_seconds = lookup_seconds
         self._attempt_seconds = attempt_seconds
+        self._tracer = tracer
 
     @classmethod
     @asynccontextmanager
@@ -102,6 +106,7 @@ class Sender:
         clock: Clock,
         lookup_seconds: float,
         attempt_seconds: float,
+        tracer: Tracer,
     ) -> AsyncIterator[Self]:
         """Yield a sender whose attempts take at most so many seconds each.
 
@@ -118,19 +123,33 @@ class Sender:
                 clock=clock,
                 lookup_seconds=lookup_seconds,
                 attempt_seconds=attempt_seconds,
+                tracer=tracer,
             )
 
     async def send(self, delivery: Delivery) -> Attempt:
         """Make one attempt and return its outcome; raises nothing."""
+        if delivery.trace is None:
+            return await self._send(delivery, {})
+        span = self._tracer.begin(
+            f"callback {delivery.milestone}", kind=SpanKind.CLIENT, parent=delivery.trace
+        )
+        context = span.context or delivery.trace
+        attempt = None
+        try:
+            attempt = await self._send(delivery, {TRACEPARENT: context.traceparent})
+        finally:
+            _end(span, delivery, attempt)
+        return attempt
+
+    async def _send(self, delivery: Delivery, headers: dict[str, str]) -> Attempt:
         body = event_body(delivery)
         try:
             check_url(delivery.url, self._policy)
         except FarmError as refused:
             return _failed(f"address_not_allowed: {refused.message}")
-        headers = {}
         if self._signer is not None:
             epoch_seconds = int(self._clock.now().timestamp())
-            headers = self._signer.headers(
+            headers |= self._signer.headers(
                 body, delivery_id=delivery.delivery_id, epoch_seconds=epoch_seconds
             )
         url = _as_written(delivery.url)
@@ -226,6 +245,25 @@ def _lookup_trace() -> aiohttp.TraceConfig:
     trace.on_dns_resolvehost_start.append(begin)
     trace.on_dns_resolvehost_end.append(end)
     return trace
+
+
+def _end(span: OpenSpan, delivery: Delivery, attempt: Attempt | None) -> None:
+    told: dict[str, str | int] = {
+        "http.request.method": "POST",
+        "phonefarm.process_id": delivery.process_id,
+        "phonefarm.delivery_id": delivery.delivery_id,
+        "phonefarm.sequence": delivery.sequence,
+        "phonefarm.attempt": delivery.attempt,
+    }
+    with suppress(ValueError):  # no URL; the attempt says so
+        told["server.address"] = _as_written(delivery.url).host or ""
+    if attempt is None:  # the gateway stopped
+        span.end(told, error="cancelled")
+        return
+    if attempt.http_status:
+        told["http.response.status_code"] = attempt.http_status
+    delivered = attempt.outcome is DeliveryOutcome.DELIVERED
+    span.end(told, error=None if delivered else attempt.error)
 
 
 def _is_forbidden(error: BaseException | None) -> bool:

@@ -10,6 +10,7 @@ import grpc.aio
 import structlog
 from phonefarm_common.reasons import FieldProblem, Reason
 from phonefarm_common.rpc_errors import refusal
+from phonefarm_common.trace_context import TRACEPARENT, current_traceparent
 
 CALL_SECONDS: Final = 10.0
 GATEWAY_TOKEN: Final = "x-phonefarm-gateway-token"  # noqa: S105 - the name of a header
@@ -98,6 +99,9 @@ class RpcCaller:
     def _metadata(self, key: str | None) -> tuple[tuple[str, str], ...]:
         # A gateway that joined has a certificate instead of a token.
         metadata = ((GATEWAY_TOKEN, self._token),) if self._token else ()
+        traceparent = current_traceparent()
+        if traceparent is not None:
+            metadata = (*metadata, (TRACEPARENT, traceparent))
         return metadata if key is None else (*metadata, ("authorization", f"Bearer {key}"))
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.schemas import acknowledgements, process_record, queries, requests
 from phonefarm.v1 import callback_pb2, process_pb2
+from phonefarm_common.trace_context import read_traceparent
 from phonefarm_common.wire_enums import DeliveryOutcome
 
 from phonefarm_gateway.delivery import AttemptReport, Delivery
@@ -184,6 +185,7 @@ def record(process: process_pb2.Process) -> process_record.ProcessRecord:
             cancel_requested_at=moment(times.cancel_requested_at),
             finished_at=moment(times.finished_at),
         ),
+        trace_id=process.trace_id or None,
         linked_ids=process_record.LinkedIds(
             queue_item_ids=tuple(process.queue_item_ids),
             completed_queue_item_ids=tuple(process.completed_queue_item_ids),
@@ -206,6 +208,7 @@ def delivery(leased: callback_pb2.Delivery) -> Delivery:
         url=leased.url,
         attempt=leased.attempt,
         record=record(leased.process),
+        trace=read_traceparent(leased.traceparent),
     )
 
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from aiohttp import web
 from phonefarm_common.address_policy import AddressPolicy
+from phonefarm_common.tracing import Tracer
 
 from phonefarm_gateway.client import ControllerClient
 from phonefarm_gateway.console.origins import Origins
@@ -32,6 +33,7 @@ TICKETS: Final = web.AppKey("tickets", Tickets)
 LOGIN_RATES: Final = web.AppKey("login_rates", RateLimiter)
 """Logins by the address that they come from: strangers have no key to count by."""
 METRICS_OPEN: Final = web.AppKey("metrics_open", bool)
+TRACER: Final = web.AppKey("tracer", Tracer)
 
 PROCESS_ID: Final = web.RequestKey("process_id", str)
 """Set as soon as it is known, for the log line."""

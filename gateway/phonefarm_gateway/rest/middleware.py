@@ -3,25 +3,38 @@
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import structlog
 from aiohttp import hdrs, web
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, Reason
+from phonefarm_common.trace_context import TRACEPARENT, read_traceparent, working_in
+from phonefarm_common.tracing import OpenSpan, SpanKind
 
 from phonefarm_gateway.client import RefusedError
-from phonefarm_gateway.rest.app_keys import METRICS, PROCESS_ID
+from phonefarm_gateway.rest.app_keys import METRICS, PROCESS_ID, TRACER
 from phonefarm_gateway.rest.problems import Problem, from_farm_error, from_refused
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
+_NO_PATH: Final = "?"
 _log = structlog.get_logger()
 
 
 @web.middleware
 async def problem_documents(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every failure with a problem document that reveals nothing internal."""
+    path = _template(request)
+    span = _begun_span(request, path)
+    with working_in(span.context):
+        response = await _answered(request, handler, path)
+    _end_span(span, request, path, response)
+    return response
+
+
+async def _answered(request: web.Request, handler: Handler, path: str) -> web.StreamResponse:
     began = time.monotonic()
     problem = None
     try:
@@ -31,7 +44,6 @@ async def problem_documents(request: web.Request, handler: Handler) -> web.Strea
         problem = _problem(request, error)
         response = problem.response()
     seconds = time.monotonic() - began
-    path = _template(request)
     request.app[METRICS].count_request(
         # Callers can invent methods; each would be a new series.
         method=request.method if request.method in hdrs.METH_ALL else "?",
@@ -50,6 +62,36 @@ async def problem_documents(request: web.Request, handler: Handler) -> web.Strea
         milliseconds=round(seconds * 1000, 1),
     )
     return response
+
+
+def _begun_span(request: web.Request, path: str) -> OpenSpan:
+    """Return the span of a request that may change something; for a read, its caller's trace.
+
+    Otherwise each caller that polls would fill the collector.
+    """
+    parent = read_traceparent(request.headers.get(TRACEPARENT))
+    if request.method in _READS:
+        return OpenSpan(parent)
+    name = f"{request.method} {path}" if request.method in hdrs.METH_ALL else "?"
+    return request.app[TRACER].begin(name, kind=SpanKind.SERVER, parent=parent)
+
+
+def _end_span(
+    span: OpenSpan, request: web.Request, path: str, response: web.StreamResponse
+) -> None:
+    """End the span, but not of a stranger's request: nobody without a key fills the collector."""
+    status = response.status
+    if status == HTTPStatus.UNAUTHORIZED or path == _NO_PATH:
+        return
+    told: dict[str, str | int] = {
+        "http.request.method": request.method,
+        "http.route": path,
+        "http.response.status_code": status,
+    }
+    process_id = request.get(PROCESS_ID)
+    if process_id is not None:
+        told["phonefarm.process_id"] = process_id
+    span.end(told, error=str(status) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None)
 
 
 def _check_coding(request: web.Request) -> None:
@@ -97,4 +139,4 @@ def _from_aiohttp(error: web.HTTPException) -> Problem:
 
 def _template(request: web.Request) -> str:
     resource = request.match_info.route.resource
-    return resource.canonical if resource else "?"
+    return resource.canonical if resource else _NO_PATH

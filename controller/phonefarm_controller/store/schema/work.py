@@ -53,6 +53,7 @@ capability_requests = Table(
     Column("cancel_requested_by", SafeText),
     Column("finished_at", Instant),
     Column("sequence", BigInteger, nullable=False, server_default=text("0")),
+    Column("traceparent", SafeText),  # the span in which it was requested (W3C Trace Context)
     Column("rerun_of", SafeText),  # the process whose request it repeats, by an operator's word
     UniqueConstraint("process_type", "system", "request_id"),
     one_of("state", ProcessState),

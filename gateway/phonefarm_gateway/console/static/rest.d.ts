@@ -752,6 +752,7 @@ export interface ProcessRecord {
   "timestamps": Timestamps;
   "linked_ids": LinkedIds;
   "partial_progress": PartialProgress | NoProgress;
+  "trace_id": string | null;
 }
 
 export type ProcessStatus = string;

@@ -92,6 +92,7 @@ class Delivery(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     LEASE_TOKEN_FIELD_NUMBER: _builtins.int
     PROCESS_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """Also the webhook-id: the same on every attempt."""
     process_id: _builtins.str
@@ -103,6 +104,8 @@ class Delivery(_message.Message):
     attempt: _builtins.int
     """1 for the first."""
     lease_token: _builtins.str
+    traceparent: _builtins.str
+    """The span that the attempt belongs to (W3C Trace Context); empty when the process has no trace."""
     @_builtins.property
     def emitted_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -121,10 +124,11 @@ class Delivery(_message.Message):
         attempt: _builtins.int = ...,
         lease_token: _builtins.str = ...,
         process: _process_pb2.Process | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["emitted_at", b"emitted_at", "process", b"process"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "delivery_id", b"delivery_id", "emitted_at", b"emitted_at", "lease_token", b"lease_token", "milestone", b"milestone", "process", b"process", "process_id", b"process_id", "sequence", b"sequence", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "delivery_id", b"delivery_id", "emitted_at", b"emitted_at", "lease_token", b"lease_token", "milestone", b"milestone", "process", b"process", "process_id", b"process_id", "sequence", b"sequence", "traceparent", b"traceparent", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

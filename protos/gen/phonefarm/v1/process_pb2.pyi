@@ -563,6 +563,7 @@ class Process(_message.Message):
     COMPLETED_QUEUE_ITEM_IDS_FIELD_NUMBER: _builtins.int
     PARTIAL_PROGRESS_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
     process_id: _builtins.str
     process_type: _builtins.str
     request_id: _builtins.str
@@ -575,6 +576,8 @@ class Process(_message.Message):
     """A JSON object: {"items": {"<queue_item_id>": {...}}}."""
     state: _builtins.str
     """The internal state behind `status`."""
+    trace_id: _builtins.str
+    """The trace that it was requested in (W3C Trace Context): 32 hexadecimal digits; empty when there is none."""
     @_builtins.property
     def requested_by(self) -> Global___RequestedBy: ...
     @_builtins.property
@@ -609,10 +612,11 @@ class Process(_message.Message):
         completed_queue_item_ids: _abc.Iterable[_builtins.str] | None = ...,
         partial_progress: Global___PartialProgress | None = ...,
         state: _builtins.str = ...,
+        trace_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "error", b"error", "partial_progress", b"partial_progress", "requested_by", b"requested_by", "timestamps", b"timestamps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "completed_queue_item_ids", b"completed_queue_item_ids", "error", b"error", "partial_progress", b"partial_progress", "process_id", b"process_id", "process_type", b"process_type", "queue_item_ids", b"queue_item_ids", "request_id", b"request_id", "requested_by", b"requested_by", "result_json", b"result_json", "state", b"state", "status", b"status", "target_account_id", b"target_account_id", "target_phone_id", b"target_phone_id", "timestamps", b"timestamps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "completed_queue_item_ids", b"completed_queue_item_ids", "error", b"error", "partial_progress", b"partial_progress", "process_id", b"process_id", "process_type", b"process_type", "queue_item_ids", b"queue_item_ids", "request_id", b"request_id", "requested_by", b"requested_by", "result_json", b"result_json", "state", b"state", "status", b"status", "target_account_id", b"target_account_id", "target_phone_id", b"target_phone_id", "timestamps", b"timestamps", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
