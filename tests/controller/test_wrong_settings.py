@@ -182,3 +182,16 @@ def test_a_controller_takes_its_database_from_a_file_and_listens_on_ipv6(tmp_pat
     assert (tmp_path / "named.db").exists()
     host, port = address(grpc, name="grpc")
     assert (host, port > 0) == ("::1", True)
+
+
+def test_a_wrong_variable_of_tracing_is_named(
+    called: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the database is opened; docs/tracing.md has the variables."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318")
+
+    ended = called()
+
+    assert ended.code == 2
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT must be http://HOST:PORT" in ended.said
+    assert not Path("data", "farm.db").exists()
