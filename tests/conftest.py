@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections.abc import Generator
 
 import pytest
 import structlog
@@ -68,10 +69,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             return
 
 
-def pytest_collection_finish() -> None:
-    """Have the garbage collector pass over what was imported: it stays to the end anyway."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Have the garbage collector pass over what is imported: it stays to the end anyway."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _uses_engine(item: pytest.Item) -> bool:
