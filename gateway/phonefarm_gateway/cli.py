@@ -1,98 +1,22 @@
-"""`phonefarm-gateway`: runs the gateway until SIGTERM or SIGINT; its verbs join and install it."""
+"""`phonefarm-gateway`: the command line; what runs is loaded when something shall run."""
 
-import argparse
-import asyncio
-import resource
+import os
 import sys
-from contextlib import suppress
-from pathlib import Path
-from typing import Final
 
-from phonefarm_common import config
-from phonefarm_common.certificates import time_left
-from phonefarm_common.clock import SystemClock
-from phonefarm_common.config import ConfigError
-from phonefarm_common.enrollment import NotJoinedError, join
-from phonefarm_common.lifecycle import complain, stop_signals
-from phonefarm_common.logs import configure_logs
-from phonefarm_common.service import commands
+from phonefarm_common.service import VERBS
 
-from phonefarm_gateway import install
-from phonefarm_gateway.app import running
-from phonefarm_gateway.settings import Settings, parse
-
-FILES_BESIDE: Final = 1024
-"""File descriptors for callbacks, asset checks, the controller and logs."""
+from phonefarm_gateway.options import build_parser
 
 
 def main() -> int:
     """Return 0 after a clean stop, 1 for a refused join, 2 for unusable settings."""
-    if sys.argv[1:2] == ["join"]:
-        return _join(sys.argv[2:])
-    if sys.argv[1:2] and sys.argv[1] in commands.VERBS:
+    # --help must not wait for what a gateway loads.
+    if sys.argv[1:2] and sys.argv[1] in VERBS:
+        from phonefarm_gateway import install  # noqa: PLC0415 - see above
+
         return install.main(sys.argv[1:])
-    try:
-        settings = parse(sys.argv[1:])
-        configure_logs(program="gateway")
-        _allow_files(settings.connections + FILES_BESIDE)
-        asyncio.run(_run(settings))
-    except (ConfigError, OSError, ValueError) as error:
-        complain("phonefarm-gateway", str(error))
-        return 2
-    return 0
+    is_join = sys.argv[1:2] == ["join"]
+    given = None if is_join else build_parser(os.environ).parse_args()
+    from phonefarm_gateway import program  # noqa: PLC0415 - see above
 
-
-def join_parser() -> argparse.ArgumentParser:
-    """Return the parser of `phonefarm-gateway join`."""
-    parser = argparse.ArgumentParser(
-        prog="phonefarm-gateway join",
-        description="Exchange a token from `phonefarm gateways invite` for a certificate.",
-    )
-    parser.add_argument(
-        "token",
-        nargs="?",
-        help=(
-            "the token (env PHONEFARM_JOIN_TOKEN, or PHONEFARM_JOIN_TOKEN_FILE for a file "
-            "that holds it)"
-        ),
-    )
-    state = install.GATEWAY.installed_state()
-    parser.add_argument(
-        "--state",
-        type=Path,
-        default=state,
-        required=state is None,
-        metavar="DIR",
-        help=("folder for the certificate (default: the state directory of the installed service)"),
-    )
-    parser.add_argument(
-        "--name", default="", help="id of the gateway, if the invitation does not contain an id"
-    )
-    return parser
-
-
-def _join(arguments: list[str]) -> int:
-    given = join_parser().parse_args(arguments)
-    try:
-        token = given.token or config.secret("PHONEFARM_JOIN_TOKEN") or ""
-        member = asyncio.run(join(token, given.state, role="gateway", wanted=given.name))
-    except (ConfigError, NotJoinedError, OSError) as error:
-        print(f"phonefarm-gateway: {error}", file=sys.stderr)
-        return 1
-    told = time_left(member.facts, SystemClock().now())
-    print(f"joined as {member.member_id} at {member.controller}; certificate {told}")
-    return 0
-
-
-def _allow_files(wanted: int) -> None:
-    """Raise the soft limit of open files (getrlimit(2)) as far as the hard limit allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-async def _run(settings: Settings) -> None:
-    async with stop_signals() as stop, running(settings):
-        await stop.wait()
+    return program.join(sys.argv[2:]) if given is None else program.run(given)

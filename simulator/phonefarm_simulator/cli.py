@@ -1,17 +1,9 @@
 """The `phonefarm-simulator` command."""
 
 import argparse
-import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import structlog
-from phonefarm_common.lifecycle import stop_signals, write_private_json
-from phonefarm_common.logs import configure_logs
-
-from phonefarm_simulator.control_server import control_served
-from phonefarm_simulator.farm import simulated_phones
 from phonefarm_simulator.faults import FAULT_DESCRIPTIONS
 from phonefarm_simulator.personality import DEFAULT, names, personality
 
@@ -19,8 +11,6 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 MAX_PHONES = 1000
 MAX_FIRST = 9000
 """Serials have four digits, and a simulator has up to MAX_PHONES phones."""
-
-log = structlog.get_logger()
 
 DESCRIPTION = """\
 Run simulated Android phones. Each phone is an adb device on a TCP port of 127.0.0.1 and has a
@@ -120,29 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(
             "--listen-base must be 0, or 1024 or more with enough ports above it for all phones"
         )
-    configure_logs(program="simulator", level=options.log_level)
-    try:
-        asyncio.run(_run(options, host, int(port)))
-    except OSError as error:
-        print(f"phonefarm-simulator: cannot start: {error}", file=sys.stderr)
-        return 1
-    return 0
+    # --help must not wait for what phones need.
+    from phonefarm_simulator import program  # noqa: PLC0415 - see above
 
-
-async def _run(options: argparse.Namespace, host: str, port: int) -> None:
-    async with (
-        stop_signals() as stop,
-        simulated_phones(
-            options.phones,
-            options.data,
-            first=options.first,
-            listen_base=options.listen_base,
-            personalities=options.personality or (DEFAULT,),
-        ) as farm,
-        control_served(farm, host=host, port=port) as control,
-    ):
-        phones = [{"serial": phone.serial, "address": phone.address} for phone in farm]
-        write_private_json(options.ready_file, {"control": control, "phones": phones})
-        log.info("simulator.started", control=control, phones=len(phones))
-        await stop.wait()
-        log.info("simulator.stopped")
+    return program.run(options, host=host, port=int(port))

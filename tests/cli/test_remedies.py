@@ -18,7 +18,7 @@ from phonefarm_controller.model.blockers import Blocker, BlockerKind
 from phonefarm_controller.model.health import PROVING
 from phonefarm_controller.scheduler.remedies import remedy
 from phonefarm_gateway import install as gateway_install
-from phonefarm_gateway.cli import join_parser
+from phonefarm_gateway.program import join_parser
 
 REPOSITORY: Final = Path(__file__).parents[2]
 PACKAGES: Final = (
@@ -49,7 +49,7 @@ def _gateway(words: list[str]) -> object:
 
 PARSERS: Final[Mapping[str, Callable[[list[str]], object]]] = {
     "phonefarm": read_arguments,
-    "phonefarm-agent": lambda words: build_parser().parse_args(words),
+    "phonefarm-agent": lambda words: build_parser(words[0]).parse_args(words),
     "phonefarm-controller": lambda words: controller_install.parsers().parse_args(words),
     "phonefarm-gateway": _gateway,
 }

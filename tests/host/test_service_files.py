@@ -23,7 +23,7 @@ STATE = Path("/var/lib/phonefarm-controller")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PARSERS: Final[Mapping[str, Callable[[list[str]], object]]] = {
     "phonefarm": read_arguments,
-    "phonefarm-agent": lambda words: build_parser().parse_args(words),
+    "phonefarm-agent": lambda words: build_parser(words[0]).parse_args(words),
     "phonefarm-controller": lambda words: controller.parsers().parse_args(words),
     "phonefarm-gateway": lambda words: gateway.parsers().parse_args(words),
 }

@@ -105,7 +105,7 @@ def test_the_command_reports_failure_on_stderr(
     """`image build` without an engine ends with 1 and the remedy, not with a traceback."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     parser = argparse.ArgumentParser()
-    image.add_image_commands(parser.add_subparsers())
+    image.add_commands(parser.add_subparsers())
     arguments = parser.parse_args(["image", "build", "--name", "phonefarm-none:0"])
 
     code = arguments.perform(arguments)

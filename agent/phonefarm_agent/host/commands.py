@@ -50,7 +50,7 @@ scrcpy-server-v{server_jar.VERSION} from the releases of Genymobile/scrcpy.
 """
 
 
-def add_host_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verbs; the chosen one is `arguments.perform(arguments)`, an exit code."""
     _add_install(commands)
     _add_uninstall(commands)

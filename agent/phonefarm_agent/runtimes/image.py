@@ -77,7 +77,7 @@ def is_current(name: str) -> bool:
     return Engine().image_labels(name).get(CONTENTS_LABEL) == digest
 
 
-def add_image_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `image build`; the chosen command is `arguments.perform(arguments)`, an exit code."""
     image = subparsers.add_parser("image", help="the image of the run containers")
     verbs = image.add_subparsers(dest="verb", required=True)

@@ -26,7 +26,6 @@ exit codes:
   2  the request is wrong; nothing was changed
 """
 
-VERBS: Final = ("install", "uninstall")
 _UNINSTALL: Final = """\
 Stop the service and remove everything that `install` created: the unit, the settings with their
 secrets, and the user. With --remove-state, also remove the state directory.
