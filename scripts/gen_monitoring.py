@@ -33,7 +33,39 @@ For operators who run Prometheus: how Prometheus reads a farm's metrics, and whi
 `scripts/gen_monitoring.py` generates this page from the metrics that the programs declare; do not edit it by hand.
 
 If you do not use Prometheus, run `phonefarm doctor`. It checks the same things once, and exits with code 1 if something
-has stopped.
+has stopped. To be told when something changes, set an alert URL.
+
+## Alerts by webhook
+
+Set `PHONEFARM_ALERT_URL` (or `PHONEFARM_ALERT_URL_FILE`) for every controller, and restart them. The farm then sends a
+POST request to this URL when a check of `phonefarm doctor` goes wrong, and when the check is ok again. Without the URL,
+the farm sends nothing.
+
+```sh
+phonefarm alerts test                # sends an event that reports no change
+phonefarm alerts list                # the events, and whether each has arrived
+phonefarm alerts replay              # sends the newest event again
+```
+
+| field of an event | what it contains |
+|---|---|
+| `event_type` | `alerts.changed`, or `alerts.test` for a test |
+| `text` | the event in one line, for people |
+| `turned_on`, `turned_off`, `severity_changed` | the checks that have changed since the last event that was delivered |
+| `alerts` | all alerts that are on: `check`, `severity` (`warn`: work continues; `fail`: work has stopped), `since`, and `problems`, each with `text` and `remedy` |
+| `farm`, `sequence`, `emitted_at` | the farm's name; a number that rises with each event; the time |
+
+- A check must be wrong for 60 s before its alert turns on, and ok for 5 minutes before its alert turns off. So an alarm
+  that comes and goes stays on, and sends at most two events in 6 minutes.
+- Only one event waits at a time. Everything that changes before it is delivered comes in the next event. Each event
+  contains all alerts that are on, so you need no earlier event. While an alert is on, an event comes every 24 hours.
+- The gateways send events as they send callbacks: signed with `PHONE_FARM_WEBHOOK_SECRET`, again for up to 24 hours,
+  and only to addresses that `phonefarm-gateway --allow-callback-cidr` allows. `doctor` reports events that do not
+  arrive (check `alerts`). After a 410 response, the farm sends no more alerts until you run `phonefarm alerts replay`.
+- If there are several controllers, one of them sends the alerts, and another takes over if it stops. It reports the
+  whole farm and its own alarms; to be told of the other controllers' own alarms, such as a silent loop, use Prometheus.
+- The farm cannot report that its database, all of its gateways or all of its controllers are gone. Watch these from
+  outside: for example, request `/readyz` of a gateway every minute.
 
 ## Scrape the programs
 

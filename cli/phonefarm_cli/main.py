@@ -51,6 +51,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "backup": ("commands.backup", "save a copy of the controller's database"),
     "audit": ("commands.audit", "list who did what to phones, accounts and hosts"),
     "doctor": ("commands.doctor", "check the farm, and print a remedy for each problem"),
+    "alerts": (
+        "commands.alerts",
+        "list, test and replay what the farm reports by webhook",
+    ),
     "console": (
         "commands.console",
         "print a link that logs a browser in to the web console",

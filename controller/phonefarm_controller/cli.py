@@ -1,29 +1,12 @@
-"""`phonefarm-controller`: run a controller."""
+"""`phonefarm-controller`: the command line; what runs is loaded when something shall run."""
 
 import argparse
-import asyncio
-import os
 import sys
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
 
-from phonefarm_common import config, lifecycle, logs
-from phonefarm_common.channel import is_loopback
-from phonefarm_common.endpoints import parse_controllers
-from phonefarm_common.ids import is_name
-from phonefarm_common.service import commands
+from phonefarm_common.service import VERBS
 
-from phonefarm_controller import install
-from phonefarm_controller.app.controller import running
-from phonefarm_controller.evidence.availability import BackendAwayError
-from phonefarm_controller.evidence.backends.s3_address import FORM, SCHEME, S3Address, read_bucket
-from phonefarm_controller.model.errors import DatabaseBusyError
-from phonefarm_controller.model.retention import DAYS, FOREVER, read_duration, read_retention
-from phonefarm_controller.settings import Settings
-from phonefarm_controller.store.database import DatabaseTakenError
-from phonefarm_controller.store.migrate import DatabaseUnusableError
+from phonefarm_controller.model.retention import DAYS, FOREVER
 
 EPILOG = """\
 as a service of systemd (each has its own --help):
@@ -37,6 +20,8 @@ environment (each NAME may instead be given as NAME_FILE, the path of a file tha
   PHONEFARM_GATEWAY_TOKEN(_FILE)    authenticates gateways on loopback
   AWS_ACCESS_KEY_ID(_FILE), AWS_SECRET_ACCESS_KEY(_FILE), AWS_SESSION_TOKEN(_FILE)
                                     credentials for the store of --evidence s3://...
+  PHONEFARM_ALERT_URL(_FILE)        the farm sends its alerts to this URL (docs/monitoring.md); set
+                                    it for every controller
   PHONEFARM_PRODUCTION              1: the controller refuses scaled timers, and inputs for the
                                     dummy runtime
   OTEL_EXPORTER_OTLP_ENDPOINT       URL of the collector to which traces are sent, for example
@@ -60,18 +45,21 @@ examples:
 """
 
 
-SWITCH_SECONDS = 0.0005
-_EXIT_CODES: Final[Mapping[tuple[type[Exception], ...], int]] = {
-    (DatabaseTakenError, DatabaseUnusableError, DatabaseBusyError, BackendAwayError): 3,
-    (config.ConfigError, ValueError, OSError): 2,
-}
-"""By the errors of a start that an operator can mend."""
-
-
 def main() -> None:
     """Run until a signal stops it, or run `install` or `uninstall`."""
-    if sys.argv[1:2] and sys.argv[1] in commands.VERBS:
+    # --help must not wait for what a controller loads.
+    if sys.argv[1:2] and sys.argv[1] in VERBS:
+        from phonefarm_controller import install  # noqa: PLC0415 - see above
+
         sys.exit(install.main(sys.argv[1:]))
+    options = build_parser().parse_args()
+    from phonefarm_controller.app import program  # noqa: PLC0415 - see above
+
+    sys.exit(program.run(options))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(
         prog="phonefarm-controller",
         description=(
@@ -208,6 +196,14 @@ def main() -> None:
         help="relay at most N views of phones' screens at a time; 0 for none (%(default)s)",
     )
     parser.add_argument(
+        "--paused",
+        action="store_true",
+        help=(
+            "pause all work before the controller gives any run to an agent, for example after you "
+            "have restored a database; `phonefarm resume --all` ends the pause"
+        ),
+    )
+    parser.add_argument(
         "--metrics",
         metavar="HOST:PORT",
         help=(
@@ -229,146 +225,4 @@ def main() -> None:
         help="write the addresses and the process id to this file when the controller is ready",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"])
-    options = parser.parse_args()
-    # The thread that commits must not wait the default 5 ms for the interpreter's lock.
-    sys.setswitchinterval(SWITCH_SECONDS)
-    logs.configure_logs(program="controller", level=options.log_level)
-    try:
-        code = asyncio.run(_serve(_settings(options)))
-    except _StartError as error:
-        lifecycle.complain("phonefarm-controller", str(error.__cause__))
-        sys.exit(error.code)
-    except (config.ConfigError, ValueError) as error:
-        lifecycle.complain("phonefarm-controller", str(error))
-        sys.exit(2)
-    sys.exit(code)
-
-
-class _StartError(Exception):
-    """The controller could not start, for a reason that an operator can mend: its cause."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__()
-        self.code = code
-
-
-def _only(error: Exception) -> BaseException:
-    """Return the one error in groups within groups; a group of several as it is."""
-    found: BaseException = error
-    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
-        found = found.exceptions[0]
-    return found
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    host, port = config.address(options.listen, name="--listen")
-    if not is_loopback(host):
-        raise config.ConfigError(
-            f"--listen: {host} is not a loopback address, and --listen does not use TLS: for "
-            "other hosts, give --tls-listen and --mtls-listen"
-        )
-    if not is_name(options.farm):
-        raise config.ConfigError("--farm must be 1 to 128 characters from A-Z a-z 0-9 . _ : -")
-    data = options.data.absolute()
-    tls, mtls = (
-        config.address(text, name=name) if text else None
-        for name, text in (
-            ("--tls-listen", options.tls_listen),
-            ("--mtls-listen", options.mtls_listen),
-        )
-    )
-    if (tls is None) != (mtls is None):
-        raise config.ConfigError(
-            "--tls-listen and --mtls-listen require each other: give both or neither"
-        )
-    for option, given in (("--name", options.name), ("--ca", options.ca)):
-        if given and mtls is None:
-            raise config.ConfigError(f"{option} is for other hosts: give --mtls-listen too")
-    several: tuple[str, ...] = ()
-    if options.controllers:
-        several = parse_controllers(options.controllers, name="--controllers")
-        if mtls is None:
-            raise config.ConfigError("--controllers is for hosts that join: give --mtls-listen too")
-    return Settings(
-        host=host,
-        port=port,
-        database_url=_database(options) or f"sqlite:///{data / 'farm.db'}",
-        data=data,
-        farm_id=options.farm,
-        ingest_secret=config.secret("INGEST_SECRET"),
-        agent_token=config.secret("PHONEFARM_AGENT_TOKEN"),
-        gateway_token=config.secret("PHONEFARM_GATEWAY_TOKEN"),
-        timers=config.timers(),
-        time_scale=config.time_scale(),
-        production=config.production(),
-        ready_file=options.ready_file,
-        metrics=_metrics(options),
-        keep=read_retention(options.keep_evidence, options.keep_processes),
-        max_wait=read_duration(options.max_wait, name="--max-wait"),
-        golden_every=read_duration(options.golden_every, name="--golden-every"),
-        screens=_screens(options.screens),
-        tls=tls,
-        mtls=mtls,
-        names=tuple(options.name),
-        controllers=several,
-        evidence=_evidence(options.evidence),
-        authority=options.ca.absolute() if options.ca else None,
-    )
-
-
-def _screens(most: int) -> int:
-    if most < 0:
-        raise config.ConfigError(f"--screens must be 0 or more, not {most}")
-    return most
-
-
-def _database(options: argparse.Namespace) -> str | None:
-    url: str | None = options.database or config.given_secret(
-        options.database_file, option="--database-file", name="PHONEFARM_DATABASE"
-    )
-    if url and not url.startswith(("sqlite:///", "postgresql://", "postgresql+asyncpg://")):
-        raise config.ConfigError("--database must be sqlite:///FILE or postgresql://USER@HOST/NAME")
-    return url
-
-
-def _evidence(text: str | None) -> Path | S3Address | None:
-    if not text:
-        return None
-    if text.startswith(SCHEME):
-        return read_bucket(text)
-    if "://" in text:
-        raise config.ConfigError(f"--evidence must be a directory or have the form {FORM}")
-    return Path(text).absolute()
-
-
-def _metrics(options: argparse.Namespace) -> tuple[str, int] | None:
-    if options.metrics is None:
-        if options.metrics_for_all:
-            raise config.ConfigError("--metrics-for-all requires --metrics: give both")
-        return None
-    host, port = config.address(options.metrics, name="--metrics")
-    if not is_loopback(host) and not options.metrics_for_all:
-        raise config.ConfigError(
-            f"--metrics: {host} is not a loopback address, so other hosts could read the metrics: "
-            "use 127.0.0.1, or give --metrics-for-all"
-        )
-    return host, port
-
-
-async def _serve(settings: Settings) -> int:
-    async with lifecycle.stop_signals() as stop, AsyncExitStack() as stack:
-        try:
-            controller = await stack.enter_async_context(running(settings))
-        except Exception as error:
-            cause = _only(error)
-            for kinds, code in _EXIT_CODES.items():
-                if isinstance(cause, kinds):
-                    raise _StartError(code) from cause
-            raise
-        facts = {"grpc": config.shown_address(settings.host, controller.port), "pid": os.getpid()}
-        facts |= {"metrics_port": controller.metrics_port}
-        facts |= {"tls_port": controller.tls_port, "mtls_port": controller.mtls_port}
-        lifecycle.write_private_json(settings.ready_file, facts)
-        lifecycle.notify_systemd("READY=1")
-        await stop.wait()
-    return 0
+    return parser

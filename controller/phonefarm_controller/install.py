@@ -40,6 +40,8 @@ PHONEFARM_AGENT_TOKEN={agent_token}
 PHONEFARM_GATEWAY_TOKEN={gateway_token}
 # The database; without this setting, a SQLite file in the state directory:
 #PHONEFARM_DATABASE=postgresql://farm:PASSWORD@db/farm
+# Where the farm sends its alerts (docs/monitoring.md); without this setting, it sends none:
+#PHONEFARM_ALERT_URL=
 # The credentials, if the evidence is in a bucket (--evidence s3://...):
 #AWS_ACCESS_KEY_ID=
 #AWS_SECRET_ACCESS_KEY=

@@ -56,6 +56,10 @@ class Settings:
     """The directory of the farm's authority; `data`/ca when None."""
     evidence: Path | S3Address | None = None
     """The place that all controllers on one database share; `data`/evidence when None."""
+    paused: bool = False
+    """Pause all work before anything begins, as after a restore."""
+    alert_url: str | None = field(default=None, repr=False)
+    """Where alerts are sent; None: nowhere."""
     certificate_life: timedelta = timedelta(hours=24)
 
     @property

@@ -10,7 +10,7 @@ from phonefarm_common.wire_enums import DeliveryOutcome
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """A delivery that this gateway has leased."""
+    """A delivery that this gateway has leased: of a process's record, or of an event's JSON."""
 
     delivery_id: str
     lease_token: str
@@ -20,7 +20,8 @@ class Delivery:
     emitted_at: datetime
     url: str
     attempt: int
-    record: ProcessRecord
+    record: ProcessRecord | None = None
+    event_json: str = ""
     trace: TraceContext | None = None
     """The span that the attempt belongs to."""
 

@@ -235,6 +235,51 @@ async def test_groups_are_made_listed_and_replaced(farm: Farm, operator: Operato
     assert ["rack", "phone", "1", "-", "ph-sim0001"] in rows
 
 
+async def test_members_are_added_and_removed_and_groups_deleted(
+    farm: Farm, operator: Operator
+) -> None:
+    """Nobody has to repeat who else is in it; a name that two groups have needs its kind."""
+    await farm.admit(["SIM0001", "SIM0002"])
+
+    made = await operator.command("groups", "add", "rack", "--phones", "SIM0001", "SIM0002")
+    less = await operator.command("groups", "remove", "rack", "--phones", "SIM0001")
+    await operator.command("groups", "add", "rack", "--accounts", "acc-SIM0001")
+    with pytest.raises(CommandError, match="--kind phone or --kind account"):
+        await operator.command("groups", "delete", "rack")
+    await operator.command("groups", "delete", "rack", "--kind", "account")
+    gone = await operator.command("groups", "delete", "rack", "--reason", "moved")
+    with pytest.raises(CommandError, match="there is no group rack"):
+        await operator.command("groups", "delete", "rack")
+
+    assert "rack: 2 phones: ph-sim0001, ph-sim0002" in made.out
+    assert "rack: 1 phone: ph-sim0002" in less.out
+    assert "rack: removed" in gone.out
+
+
+async def test_an_account_is_deleted(farm: Farm, operator: Operator) -> None:
+    """It is gone from the list, and the audit says who did it and why."""
+    await operator.command("accounts", "put", "acc-old", "--app", "shortvideo")
+
+    told = await operator.command("accounts", "delete", "acc-old", "--reason", "its owner left")
+
+    assert "acc-old: removed from the farm" in told.out
+    assert "acc-old" not in await accounts(farm)
+    assert "its owner left" in (await operator.command("audit", "--json")).out
+
+
+async def test_alerts_of_a_farm_without_an_alert_url(operator: Operator) -> None:
+    """The list and the test say how to set it."""
+    listed = await operator.command("alerts", "list")
+    with pytest.raises(RefusedError, match="set PHONEFARM_ALERT_URL"):
+        await operator.command("alerts", "test")
+    with pytest.raises(CommandError, match="no event yet"):
+        await operator.command("alerts", "replay")
+    with pytest.raises(RefusedError, match="no_alert_url"):
+        await operator.command("alerts", "replay", "7")
+
+    assert "set PHONEFARM_ALERT_URL(_FILE) for every controller" in listed.out + listed.err
+
+
 async def test_a_group_says_what_is_cleaned_behind_a_run(farm: Farm, operator: Operator) -> None:
     """Set, listed, taken back, each with its reason in the audit; unknown groups are refused."""
     await farm.admit(["SIM0001"])

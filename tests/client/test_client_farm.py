@@ -340,8 +340,11 @@ async def _call_phones(farm: AsyncPhonefarm, served: RestFarm, of: str) -> None:
     many = [PutAccountOfMany(account_id="acc-new", app="shortvideo", phone_id=None)]
     assert len((await farm.accounts.put_many(many)).accounts) == 1
     await farm.accounts.clear("acc-new", reason="a test")
+    await farm.accounts.delete("acc-new", reason="a test")
     await farm.groups.put("phone", "pair", ["ph-sim1", "ph-sim2"])
-    await farm.groups.put("account", "both", ["acc-SIM1", "acc-SIM2"], reason="a test")
+    await farm.groups.change("phone", "pair", add=["ph-sim1"], remove=["ph-nobody"])
+    await farm.groups.put("account", "both", ["acc-SIM1"], reason="a test")
+    await farm.groups.change("account", "both", add=["acc-SIM2"])
     await farm.groups.put_clean_up("pair", ["home"])
     await farm.groups.put_clean_up("pair", None)
     assert len((await farm.groups.list()).groups) == 2
@@ -359,6 +362,9 @@ async def _call_farm(farm: AsyncPhonefarm, served: RestFarm, of: str) -> None:
     assert "keyword_warmup" in names
     assert (await farm.operation.examine()).findings
     await farm.operation.failing_receivers()
+    assert (await farm.operation.alert_events()).receiver is None
+    await refused(farm.operation.send_test_alert(), "state_conflict")
+    await refused(farm.operation.replay_alert_event(1), "state_conflict")
     async with aclosing(farm.operation.events()) as events:
         assert (await anext(events)).name == "farm.reset"
     assert [entry async for entry in farm.operation.audit(limit=3)]

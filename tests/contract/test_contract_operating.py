@@ -105,6 +105,16 @@ BAD: list[tuple[str, str, Any, list[str]]] = [
     ("POST", "/backup", {"reason": " "}, ["reason"]),
     ("PUT", "/groups/phone/-", {"member_ids": "ph-sim1"}, ["group", "member_ids"]),
     ("PUT", "/groups/phone/x/clean-up", {"steps": ["home", "wash"]}, ["steps[1]"]),
+    ("POST", "/groups/phone/-/members", {"add_ids": "x"}, ["group", "add_ids"]),
+    ("POST", "/groups/account/x/members", {"reason": "none"}, ["add_ids"]),
+    (
+        "POST",
+        "/groups/account/x/members",
+        {"add_ids": ["a"], "remove_ids": ["a"]},
+        ["remove_ids"],
+    ),
+    ("POST", "/accounts/-/delete", {}, ["account_id", "reason"]),
+    ("POST", "/alerts/replay", {"sequence": 0}, ["sequence"]),
     (
         "PUT",
         "/accounts",
@@ -166,6 +176,9 @@ async def test_what_nobody_knows_is_404(still: RestFarm) -> None:
         ("GET", f"/holds/{NOBODY}", None, "unknown_process"),
         ("GET", "/holds/nonsense", None, "unknown_process"),
         ("POST", "/accounts/nobody/clear", WHY, "unknown_account:nobody"),
+        ("POST", "/accounts/nobody/delete", WHY, "unknown_account:nobody"),
+        ("POST", "/groups/phone/new/members", {"add_ids": ["nobody"]}, "unknown_phone:nobody"),
+        ("POST", "/groups/account/n/members", {"add_ids": ["nobody"]}, "unknown_account:nobody"),
         ("PUT", "/groups/phone/new", {"member_ids": ["nobody"]}, "unknown_phone:nobody"),
         ("PUT", "/groups/phone/none/clean-up", {"steps": []}, "unknown_group:none"),
         ("POST", "/agents/nobody/drain", WHY, "unknown_member:nobody"),
@@ -298,6 +311,61 @@ async def test_accounts_are_put_together_or_not_at_all(moving: RestFarm) -> None
     assert "acc-new" not in between
     assert [one["condition"] for one in put.body["accounts"]] == ["ok", "needs_attention"]
     assert (cleared.status, cleared.body["condition"]) == (200, "ok")
+
+
+async def test_an_account_without_work_is_removed(moving: RestFarm) -> None:
+    """While an item names it, it stays; its groups go with it, and its history stays."""
+    body = {"phone_id": "ph-sim1", "app": "shortvideo"}
+    assert (await moving.caller.call("PUT", "/accounts/acc-gone", body)).status == 200
+    members = {"add_ids": ["acc-gone", "acc-SIM1"]}
+    assert (await moving.post("/groups/account/leaving/members", members)).status == 200
+    target = {"routing": "direct", "account_id": "acc-gone"}
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    request = moving.body(target=target, not_before=later)
+    work = await moving.post("/capability-requests/enqueue", request)
+    assert work.status == 202, work.body
+
+    busy = await moving.post("/accounts/acc-gone/delete", WHY)
+    process = f"/processes/{work.body['process_id']}"
+    await moving.post(f"{process}/cancel", {"requested_by": {"system": "t"}, "reason": "r"})
+    gone = await moving.post("/accounts/acc-gone/delete", WHY)
+    again = await moving.post("/accounts/acc-gone/delete", WHY)
+
+    assert (busy.status, busy.body["error"]) == (409, "state_conflict:has_work")
+    assert (gone.status, gone.body["account_id"]) == (200, "acc-gone")
+    assert again.status == 404
+    assert (await moving.get(process))["status"] == "cancelled"
+    groups = {one["name"]: one["member_ids"] for one in (await moving.get("/groups"))["groups"]}
+    assert groups["leaving"] == ["acc-SIM1"]
+    await moving.post("/groups/account/leaving/members", {"remove_ids": ["acc-SIM1"]})
+
+
+async def test_members_come_and_go_one_by_one(moving: RestFarm) -> None:
+    """Who is in it stays; the last to leave ends the group and its clean-up steps."""
+    path = "/groups/phone/bench"
+    first = await moving.post(f"{path}/members", {"add_ids": ["ph-sim1"]})
+    more = await moving.post(f"{path}/members", {"add_ids": ["ph-sim1", "ph-sim2"]})
+    await moving.caller.call("PUT", f"{path}/clean-up", {"steps": ["home"]})
+    less = await moving.post(f"{path}/members", {"remove_ids": ["ph-sim1", "ph-nobody"]})
+    none = await moving.post(f"{path}/members", {"remove_ids": ["ph-sim2"]})
+    names = [one["name"] for one in (await moving.get("/groups"))["groups"]]
+
+    assert first.body["member_ids"] == ["ph-sim1"]
+    assert more.body["member_ids"] == ["ph-sim1", "ph-sim2"]
+    assert (less.body["member_ids"], less.body["clean_up"]) == (["ph-sim2"], ["home"])
+    assert (none.body["member_ids"], none.body["clean_up"]) == ([], None)
+    assert "bench" not in names
+
+
+async def test_alerts_without_an_alert_url(moving: RestFarm) -> None:
+    """There are none to list, to test or to send again; each answer says so."""
+    listed = await moving.get("/alerts")
+    test = await moving.post("/alerts/test", {})
+    again = await moving.post("/alerts/replay", {"sequence": 1})
+
+    assert listed == {"receiver": None, "events": []}
+    assert [each.body["error"] for each in (test, again)] == ["state_conflict:no_alert_url"] * 2
+    assert "PHONEFARM_ALERT_URL" in test.body["detail"]
 
 
 async def test_groups_are_put_and_cleaned_up_after(moving: RestFarm) -> None:
@@ -514,7 +582,8 @@ def test_every_change_takes_a_reason_or_says_why_not() -> None:
     """What operators do is audited with a reason, except where the change is its own reason."""
     silent = {
         "putAccount", "putAccounts", "replayDeliveries", "createKey", "revokeKey",
-        "verifyCapability", "checkProfile", "recordVerification",
+        "verifyCapability", "checkProfile", "recordVerification", "sendTestAlert",
+        "replayAlertEvent",
     }  # fmt: skip
 
     def takes_reason(endpoint: Endpoint[Any, Any]) -> bool:

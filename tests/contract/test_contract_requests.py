@@ -77,6 +77,26 @@ ENQUEUE_RULES: Final = (
         fields=("requested_by.system",),
     ),
     Rule(
+        says="one answer names what is wrong with the envelope and with the inputs",
+        body={
+            "requested_by": "me",
+            "mode": "auto",
+            "inputs": {"keywords": [], "videos_per_keyword": "2"},
+        },
+        error="invalid_request",
+        fields=("mode", "requested_by", "inputs.keywords", "inputs.videos_per_keyword"),
+    ),
+    Rule(
+        says="an input that nobody knows is named beside a wrong envelope",
+        body={"requested_by": "me", "inputs": {"keywords": ["tea"], "watch_secs": 2}},
+        fields=("requested_by", "inputs.watch_secs"),
+    ),
+    Rule(
+        says="an unknown capability is named beside a wrong envelope",
+        body={"capability": "dancing", "requested_by": "me"},
+        fields=("requested_by", "capability"),
+    ),
+    Rule(
         says="callback.url is http or https",
         body={"callback": {"url": "ftp://e.example/x"}},
         fields=("callback.url",),

@@ -16,8 +16,8 @@ from phonefarm_controller.callbacks.delivery import (
     DeliveryReport,
 )
 from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.model.receivers import LONGEST, receiver_of
 from phonefarm_controller.processes.cancel import CancelRequest
-from phonefarm_controller.processes.status import LONGEST, receiver_of
 from phonefarm_controller.store import delivery_leases
 from phonefarm_controller.store.compiled_statements import Statement
 from phonefarm_controller.store.database import Transaction

@@ -83,11 +83,13 @@ async def _run(line: str, environment: dict[str, str], *, refused: str = "") -> 
 
 REFUSED = {
     "invite": "joining_closed",
+    "sendTestAlert": "state_conflict:no_alert_url",
+    "replayAlertEvent": "state_conflict:no_alert_url",
     "recordVerification": "state_conflict:",
     "revokeAgent": "unknown_member:",
     "revokeGateway": "unknown_member:",
 }
-"""What this farm cannot do: its process is no verification, and no other host can join it."""
+"""What this farm cannot do: verify its process, let others join, send alerts (it has no URL)."""
 
 
 async def _held(it: Hand, phone_id: str) -> str:

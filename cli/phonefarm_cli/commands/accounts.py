@@ -1,4 +1,4 @@
-"""`phonefarm accounts`: list, put, clear."""
+"""`phonefarm accounts`: list, put, clear, delete."""
 
 import argparse
 from typing import Any, Final
@@ -19,6 +19,15 @@ _LIST_NOTES: Final = """\
 --json prints a file for `accounts import`: you can save it, change it and import it again.
 """
 
+_DELETE_NOTES: Final = """\
+The farm refuses to remove an account while work that has not ended names the account or uses it.
+The command also removes the account's persona, and removes the account from its groups. What the
+account has done stays in the history.
+
+examples:
+  phonefarm accounts delete acc-3 --reason "its owner has left"
+"""
+
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm accounts` and its verbs."""
@@ -37,6 +46,11 @@ def add(commands: Subparsers) -> None:
         "account", metavar="ACCOUNT", help="id of the account; see `phonefarm accounts list`"
     )
     add_reason(clear, about="what you found; the audit records it")
+    delete = add_verb(
+        verbs, "delete", "remove an account that has no work", _delete, notes=_DELETE_NOTES
+    )
+    delete.add_argument("account", metavar="ACCOUNT", help="id of the account")
+    add_reason(delete)
     put = add_verb(verbs, "put", "create or replace an account", _put)
     put.add_argument(
         "account",
@@ -75,6 +89,12 @@ async def _clear(options: argparse.Namespace, controller: ControllerClient) -> N
     request = fleet_pb2.ClearAccountRequest(account_id=options.account, reason=options.reason)
     account = await controller.call(controller.fleet.ClearAccount, request)
     print_result(options, account, f"{account.account_id}: {account.condition}")
+
+
+async def _delete(options: argparse.Namespace, controller: ControllerClient) -> None:
+    request = fleet_pb2.DeleteAccountRequest(account_id=options.account, reason=options.reason)
+    account = await controller.call(controller.fleet.DeleteAccount, request)
+    print_result(options, account, f"{account.account_id}: removed from the farm")
 
 
 async def _put(options: argparse.Namespace, controller: ControllerClient) -> None:

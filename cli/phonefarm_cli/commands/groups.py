@@ -1,4 +1,4 @@
-"""`phonefarm groups`: list, put, clean-up."""
+"""`phonefarm groups`: list, put, add, remove, delete, clean-up."""
 
 import argparse
 from typing import Final
@@ -17,6 +17,7 @@ from phonefarm_cli.console.json_output import message_dict, print_result
 from phonefarm_cli.console.list_verbs import Listing, add_list
 from phonefarm_cli.console.phone_lookup import find_phones
 from phonefarm_cli.console.tables import counted
+from phonefarm_cli.errors import CommandError, ExitCode
 
 _COLUMNS = ("GROUP", "KIND", "MEMBERS", "CLEAN-UP", "WHO")
 _STEPS = {
@@ -35,7 +36,9 @@ phone that is in the group when the farm accepts the request gets the work. With
 examples:
   phonefarm groups put shelf-1 --phones SIM0001 SIM0002
   phonefarm groups put launch --accounts acc-1 acc-2 acc-3
-  phonefarm groups put shelf-1 --phones            a group without members no longer exists
+  phonefarm groups add shelf-1 --phones SIM0003
+  phonefarm groups remove shelf-1 --phones SIM0001
+  phonefarm groups delete shelf-1
 """
 
 
@@ -69,11 +72,26 @@ def add(commands: Subparsers) -> None:
         metavar="NAME",
         help="name of the group: 1 to 128 characters from A-Z a-z 0-9 . _ : -",
     )
-    members = put.add_mutually_exclusive_group(required=True)
-    members.add_argument("--phones", nargs="*", metavar="PHONE", help=PHONE_NAMES)
-    members.add_argument("--accounts", nargs="*", metavar="ACCOUNT", help="account ids")
-
+    _add_members(put, nargs="*")
     add_reason(put, required=False)
+    for name, about, handler in (
+        ("add", "add members to a group, and create it if necessary", _add_to),
+        ("remove", "remove members from a group", _remove),
+    ):
+        change = add_verb(verbs, name, about, handler, notes=_NOTES)
+        change.add_argument("group", metavar="NAME", help="name of the group")
+        _add_members(change, nargs="+")
+        add_reason(change, required=False)
+    delete = add_verb(
+        verbs, "delete", "remove a group; its members stay in the farm", _delete, notes=_NOTES
+    )
+    delete.add_argument("group", metavar="NAME", help="name of the group")
+    delete.add_argument(
+        "--kind",
+        choices=sorted(_KINDS.values()),
+        help="necessary if a group of phones and a group of accounts have this name",
+    )
+    add_reason(delete, required=False)
     cleaning = add_verb(
         verbs,
         "clean-up",
@@ -101,6 +119,12 @@ def add(commands: Subparsers) -> None:
     add_reason(cleaning)
 
 
+def _add_members(parser: argparse.ArgumentParser, *, nargs: str) -> None:
+    members = parser.add_mutually_exclusive_group(required=True)
+    members.add_argument("--phones", nargs=nargs, metavar="PHONE", help=PHONE_NAMES)
+    members.add_argument("--accounts", nargs=nargs, metavar="ACCOUNT", help="account ids")
+
+
 async def _list(options: argparse.Namespace, controller: ControllerClient) -> Listing:
     answer = await controller.call(controller.fleet.ListGroups, fleet_pb2.ListGroupsRequest())
     return Listing(
@@ -115,15 +139,64 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> Li
 
 
 async def _put(options: argparse.Namespace, controller: ControllerClient) -> None:
-    if options.accounts is None:
-        kind = fleet_pb2.GROUP_KIND_PHONE
-        members = [phone.phone_id for phone in await find_phones(controller, options.phones)]
-    else:
-        kind, members = fleet_pb2.GROUP_KIND_ACCOUNT, options.accounts
+    kind, members = await _members(options, controller)
     wanted = fleet_pb2.Group(kind=kind, name=options.group, member_ids=members)
     request = fleet_pb2.PutGroupRequest(group=wanted, reason=options.reason)
     group = await controller.call(controller.fleet.PutGroup, request)
-    size = counted(len(group.member_ids), _KINDS[kind])
+    _show(options, group)
+
+
+async def _add_to(options: argparse.Namespace, controller: ControllerClient) -> None:
+    kind, members = await _members(options, controller)
+    request = fleet_pb2.ChangeGroupRequest(
+        kind=kind, name=options.group, add_ids=members, reason=options.reason
+    )
+    _show(options, await controller.call(controller.fleet.ChangeGroup, request))
+
+
+async def _remove(options: argparse.Namespace, controller: ControllerClient) -> None:
+    kind, members = await _members(options, controller)
+    request = fleet_pb2.ChangeGroupRequest(
+        kind=kind, name=options.group, remove_ids=members, reason=options.reason
+    )
+    _show(options, await controller.call(controller.fleet.ChangeGroup, request))
+
+
+async def _delete(options: argparse.Namespace, controller: ControllerClient) -> None:
+    answer = await controller.call(controller.fleet.ListGroups, fleet_pb2.ListGroupsRequest())
+    found = [
+        group
+        for group in answer.groups
+        if group.name == options.group and options.kind in {None, _KINDS[group.kind]}
+    ]
+    if not found:
+        raise CommandError(
+            f"there is no group {options.group}; `phonefarm groups list` shows all groups",
+            ExitCode.FAILED,
+        )
+    if len(found) > 1:
+        raise CommandError(
+            f"a group of phones and a group of accounts have the name {options.group}: give "
+            "--kind phone or --kind account",
+            ExitCode.MISUSED,
+        )
+    none = fleet_pb2.Group(kind=found[0].kind, name=options.group)
+    request = fleet_pb2.PutGroupRequest(group=none, reason=options.reason)
+    group = await controller.call(controller.fleet.PutGroup, request)
+    print_result(options, group, f"{options.group}: removed")
+
+
+async def _members(
+    options: argparse.Namespace, controller: ControllerClient
+) -> tuple[fleet_pb2.GroupKind.ValueType, list[str]]:
+    if options.accounts is None:
+        phones = await find_phones(controller, options.phones)
+        return fleet_pb2.GROUP_KIND_PHONE, [phone.phone_id for phone in phones]
+    return fleet_pb2.GROUP_KIND_ACCOUNT, options.accounts
+
+
+def _show(options: argparse.Namespace, group: fleet_pb2.Group) -> None:
+    size = counted(len(group.member_ids), _KINDS[group.kind])
     print_result(options, group, f"{group.name}: {size}: {_few(group) or 'none'}")
 
 

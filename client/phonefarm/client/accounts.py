@@ -54,6 +54,15 @@ class AsyncAccounts:
         path = f"{_at(account_id)}/clear"
         return await self._transport.send("POST", path, farm.Account, body=body)
 
+    async def delete(self, account_id: str, *, reason: str) -> farm.Account:
+        """Remove an account that has no work (scope operate); return it as it was.
+
+        NotFoundError for an unknown account, ConflictError while work names or uses it.
+        """
+        body = farm_requests.Because(reason=reason)
+        path = f"{_at(account_id)}/delete"
+        return await self._transport.send("POST", path, farm.Account, body=body)
+
 
 class AsyncGroups:
     """Groups of phones, and groups of accounts."""
@@ -77,6 +86,20 @@ class AsyncGroups:
         body = farm_requests.PutGroup(member_ids=list(member_ids), reason=reason)
         path = place("/groups/{kind}/{name}", kind=kind, name=name)
         return await self._transport.send("PUT", path, farm.Group, body=body)
+
+    async def change(
+        self,
+        kind: Literal["phone", "account"],
+        name: str,
+        *,
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+        reason: str = "",
+    ) -> farm.Group:
+        """Add members to a group and remove others (scope operate); return the group."""
+        body = farm_requests.ChangeGroup(add_ids=[*add], remove_ids=[*remove], reason=reason)
+        path = place("/groups/{kind}/{name}/members", kind=kind, name=name)
+        return await self._transport.send("POST", path, farm.Group, body=body)
 
     async def put_clean_up(
         self, name: str, steps: Sequence[farm.CleanUpStepWord] | None, *, reason: str = ""

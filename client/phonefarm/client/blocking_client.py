@@ -71,6 +71,7 @@ class Accounts(Blocking):
     put = blocking(AsyncAccounts.put)
     put_many = blocking(AsyncAccounts.put_many)
     clear = blocking(AsyncAccounts.clear)
+    delete = blocking(AsyncAccounts.delete)
 
 
 class Groups(Blocking):
@@ -78,6 +79,7 @@ class Groups(Blocking):
 
     list = blocking(AsyncGroups.list)
     put = blocking(AsyncGroups.put)
+    change = blocking(AsyncGroups.change)
     put_clean_up = blocking(AsyncGroups.put_clean_up)
 
 
@@ -98,6 +100,9 @@ class Operation(Blocking):
     capabilities = blocking(AsyncOperation.capabilities)
     examine = blocking(AsyncOperation.examine)
     failing_receivers = blocking(AsyncOperation.failing_receivers)
+    alert_events = blocking(AsyncOperation.alert_events)
+    send_test_alert = blocking(AsyncOperation.send_test_alert)
+    replay_alert_event = blocking(AsyncOperation.replay_alert_event)
     events = iterating(AsyncOperation.events)
     audit_page = blocking(AsyncOperation.audit_page)
     audit = iterating(AsyncOperation.audit)

@@ -52,6 +52,20 @@ class AsyncOperation:
         path = "/failing-receivers"
         return await self._transport.send("GET", path, responses.FailingReceiverList)
 
+    async def alert_events(self) -> operation.AlertEventList:
+        """Return the newest events that report alerts."""
+        return await self._transport.send("GET", "/alerts", operation.AlertEventList)
+
+    async def send_test_alert(self) -> operation.AlertEvent:
+        """Send an event that reports no change to the farm's alert URL."""
+        path = "/alerts/test"
+        return await self._transport.send("POST", path, operation.AlertEvent, repeatable=False)
+
+    async def replay_alert_event(self, sequence: int) -> operation.AlertEvent:
+        """Make a settled alert event due again."""
+        body = farm_requests.ReplayAlertEvent(sequence=sequence)
+        return await self._transport.send("POST", "/alerts/replay", operation.AlertEvent, body=body)
+
     async def events(self, *, after: str = "") -> AsyncGenerator[FarmEvent, None]:
         """Yield what changes of phones, processes and incidents, without end.
 

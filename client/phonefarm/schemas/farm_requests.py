@@ -54,6 +54,12 @@ class PerhapsBecause(RequestModel):
     reason: OptionalReason = ""
 
 
+class ReplayAlertEvent(RequestModel):
+    """The alert event to send again."""
+
+    sequence: Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+
+
 class ReleasePhone(Because):
     """The lease to end, and the reason."""
 
@@ -169,6 +175,19 @@ class PutGroup(PerhapsBecause):
     """The members of a group; an empty list removes the group."""
 
     member_ids: Annotated[list[Name], Field(max_length=MOST_MEMBERS, fail_fast=True)]
+
+
+class ChangeGroup(PerhapsBecause):
+    """Members to add to a group, and members to remove from it."""
+
+    add_ids: Annotated[
+        list[Name],
+        Field(max_length=MOST_MEMBERS, fail_fast=True, description="Members to add"),
+    ] = Field(default_factory=list)
+    remove_ids: Annotated[
+        list[Name],
+        Field(max_length=MOST_MEMBERS, fail_fast=True, description="Members to remove"),
+    ] = Field(default_factory=list)
 
 
 class PutCleanUp(PerhapsBecause):

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from phonefarm.schemas.fields import Instant, ResponseModel, Uuid, Verdict
+from phonefarm.schemas.fields import DeliveryState, Instant, ResponseModel, Uuid, Verdict
 from pydantic import Field
 
 
@@ -99,6 +99,38 @@ class Examination(ResponseModel):
         ),
     ] = ""
     findings: tuple[Finding, ...]
+
+
+class AlertEvent(ResponseModel):
+    """An event that reports alerts, and the state of its delivery."""
+
+    sequence: int
+    delivery_id: str
+    event_type: str
+    text: Annotated[str, Field(description="The event in one line")]
+    status: Annotated[
+        DeliveryState,
+        Field(
+            description=(
+                "dead: the farm gave up after 24 hours; stopped: the receiver responded with 410"
+            ),
+        ),
+    ]
+    attempts: int
+    emitted_at: Instant | None
+    due_at: Instant | None
+    settled_at: Instant | None
+    last_error: str | None
+
+
+class AlertEventList(ResponseModel):
+    """The newest events that report alerts; the newest one is first."""
+
+    receiver: Annotated[
+        str | None,
+        Field(description="Scheme, host and port of the alert URL; null if none is set"),
+    ]
+    events: tuple[AlertEvent, ...]
 
 
 class VerificationStarted(ResponseModel):

@@ -27,6 +27,7 @@ from phonefarm_controller.monitoring.metrics import ControllerMetrics, serving_m
 from phonefarm_controller.monitoring.span_totals import SpanTotals
 from phonefarm_controller.monitoring.watchdog import watchdog
 from phonefarm_controller.rpc.server import Ports, serving
+from phonefarm_controller.scheduler.pauses import pause_at_start
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.api_keys import any_unrevoked
 from phonefarm_controller.store.app_profiles import keep_profile
@@ -67,6 +68,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                 "nobody could call this controller, because it has no API key yet: set "
                 "INGEST_SECRET, then create keys with `phonefarm keys create NAME --scope SCOPE`"
             )
+        if settings.paused:
+            await pause_at_start(database)
         backend = open_backend(settings.evidence_backend, scratch=settings.data / "uploads")
         await claim_backend(
             database,

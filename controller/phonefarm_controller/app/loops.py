@@ -21,7 +21,7 @@ from phonefarm_controller.evidence import availability
 from phonefarm_controller.fleet import farm_watch
 from phonefarm_controller.health.expiry import HealthExpiry
 from phonefarm_controller.housekeeping import consistency, disk_guard, retention, stuck_transactions
-from phonefarm_controller.monitoring import farm_counts, process_traces
+from phonefarm_controller.monitoring import alerts, farm_counts, process_traces
 from phonefarm_controller.monitoring.stall_detector import StallDetector
 from phonefarm_controller.processes import watch
 from phonefarm_controller.runs.lease_reaper import LeaseReaper
@@ -219,7 +219,7 @@ def _loops_beside_others(core: Core) -> list[Loop]:
 
 def _leader_loops(core: Core, features: Features) -> list[LeaderLoop]:
     database, wakeups = core.database, core.wakeups
-    return [
+    loops = [
         LeaderLoop(
             name="ticker",
             period=core.timers.reap,
@@ -243,3 +243,18 @@ def _leader_loops(core: Core, features: Features) -> list[LeaderLoop]:
             run=partial(consistency.run_consistency_check, database=database, wakeups=wakeups),
         ),
     ]
+    if core.settings.alert_url is not None:
+        scale = core.settings.time_scale
+        loops.append(
+            LeaderLoop(
+                name="alerts",
+                period=alerts.PERIOD_SECONDS * scale,
+                run=partial(
+                    alerts.run_alerts,
+                    doctor=features.doctor,
+                    events=features.alert_events,
+                    scale=scale,
+                ),
+            )
+        )
+    return loops

@@ -1,6 +1,5 @@
 """Builds every gRPC service of the controller from its core and the shared operations."""
 
-import importlib.metadata
 from functools import partial
 
 from phonefarm_controller.agents.handshake import Handshake
@@ -18,7 +17,6 @@ from phonefarm_controller.fleet.hold import Hold
 from phonefarm_controller.fleet.phone_details import PhoneQuery
 from phonefarm_controller.fleet.phones import PhoneAdmin
 from phonefarm_controller.housekeeping.backup import Backup
-from phonefarm_controller.monitoring.doctor import Doctor
 from phonefarm_controller.processes.account_snapshots import upsert_snapshot
 from phonefarm_controller.processes.content import ContentIngest
 from phonefarm_controller.processes.rerun import RerunProcess
@@ -52,24 +50,12 @@ def build_services(core: Core, features: Features) -> Services:
             enqueue=features.enqueue,
             cancel=features.cancel,
             processes=features.processes,
+            dummy_allowed=core.dummy_allowed,
         ),
         agents=_agent_service(core, features),
         fleet=_fleet_service(core, features),
         operator=_operator_service(core, features),
-        doctor=DoctorService(
-            doctor=Doctor(
-                database=core.database,
-                sessions=core.sessions,
-                claim=features.claim,
-                gateway_calls=features.gateway_calls,
-                alarms=core.alarms,
-                disk_alarm=core.disk_alarm,
-                clock=core.clock,
-                version=importlib.metadata.version("phonefarm"),
-                certificate_life=settings.certificate_life,
-                alone=not core.several,
-            ),
-        ),
+        doctor=DoctorService(doctor=features.doctor, alert_events=features.alert_events),
         content=_content_service(core, features),
         verification=_verification_service(core, features),
         callbacks=CallbackService(

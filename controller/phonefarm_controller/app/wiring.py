@@ -1,5 +1,6 @@
 """Builds the operations that services and loops share, from one core."""
 
+import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,7 @@ from phonefarm_controller.alarms import Alarms, DiskAlarm, Limits
 from phonefarm_controller.auth.api_keys import ApiKeys
 from phonefarm_controller.auth.ca import Authority
 from phonefarm_controller.auth.enrollment import AdvertisedAddresses, Enrollment
+from phonefarm_controller.callbacks.alerts import AlertEvents
 from phonefarm_controller.callbacks.gateway_calls import GatewayCalls
 from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.concurrency.wakeups import WakeUps
@@ -26,6 +28,7 @@ from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.requests import Submission
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Report
+from phonefarm_controller.monitoring.doctor import Doctor
 from phonefarm_controller.monitoring.farm_counts import FarmCounter
 from phonefarm_controller.monitoring.process_traces import ProcessTraces
 from phonefarm_controller.monitoring.span_totals import SpanTotals
@@ -142,6 +145,8 @@ class Features:
     farm_counter: FarmCounter
     process_traces: ProcessTraces
     screen_links: ScreenLinks
+    alert_events: AlertEvents
+    doctor: Doctor
 
 
 def build_features(
@@ -181,15 +186,19 @@ def build_features(
     process_traces = ProcessTraces(database=database, tracer=core.tracer)
     if core.tracer.is_on:
         database.on_transitions(process_traces.hear)
+    claim = Claim(
+        database=database,
+        fleet_cache=fleet_cache,
+        assignments=assignments,
+        disk_alarm=core.disk_alarm,
+        timers=core.timers,
+    )
+    alert_events = AlertEvents(
+        database=database, wakeups=wakeups, url=settings.alert_url, farm_id=settings.farm_id
+    )
     return Features(
         assignments=assignments,
-        claim=Claim(
-            database=database,
-            fleet_cache=fleet_cache,
-            assignments=assignments,
-            disk_alarm=core.disk_alarm,
-            timers=core.timers,
-        ),
+        claim=claim,
         lease_expiry=LeaseExpiry(
             database=database,
             policy=core.policy,
@@ -236,5 +245,19 @@ def build_features(
             database=database,
             sessions=core.sessions,
             wakeups=wakeups,
+        ),
+        alert_events=alert_events,
+        doctor=Doctor(
+            database=database,
+            sessions=core.sessions,
+            claim=claim,
+            gateway_calls=gateway_calls,
+            alarms=core.alarms,
+            disk_alarm=core.disk_alarm,
+            clock=core.clock,
+            version=importlib.metadata.version("phonefarm"),
+            certificate_life=settings.certificate_life,
+            alone=not core.several,
+            alert_receiver=alert_events.receiver,
         ),
     )

@@ -14,7 +14,13 @@ from phonefarm_common.wire_enums import DeliveryOutcome
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.states import DeliveryState
-from phonefarm_controller.store import deliveries, delivery_attempts, delivery_leases, processes
+from phonefarm_controller.store import (
+    alert_events,
+    deliveries,
+    delivery_attempts,
+    delivery_leases,
+    processes,
+)
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.deliveries import Delivery
 from phonefarm_controller.store.delivery_attempts import LoggedAttempt
@@ -64,31 +70,34 @@ class CallbackDelivery:
         """Lease at most *limit* due deliveries, until their leases lapse.
 
         One of each process, the oldest unsettled; of one receiver no more than MOST_PER_RECEIVER
-        at a time, to all gateways together.
+        at a time, to all gateways together. An alert event goes before all callbacks.
         """
         async with self._database.reading() as tx:
-            if not await deliveries.any_due(tx):
+            event_due = await alert_events.next_due(tx)
+            if (event_due is None or event_due > tx.now) and not await deliveries.any_due(tx):
                 return []
         async with self._database.writing() as tx:
-            due = await delivery_leases.lock_due(tx, limit=limit, per_receiver=MOST_PER_RECEIVER)
-            before = {delivery.delivery_id: delivery for delivery in due}
-            after = [
-                self._given_up(tx, delivery) or self._lent(tx, delivery, gateway_id)
-                for delivery in due
-            ]
-            await deliveries.save(tx, before, after)
+            events = await alert_events.lock_due(tx)
+            room = limit - len(events)
+            due = await delivery_leases.lock_due(tx, limit=room, per_receiver=MOST_PER_RECEIVER)
+            events_after = self._begun(tx, events, gateway_id)
+            after = self._begun(tx, due, gateway_id)
+            await alert_events.save(tx, _by_id(events), events_after)
+            await deliveries.save(tx, _by_id(due), after)
             await delivery_attempts.keep(
                 tx, [_lapsed(d) for d in due if d.state is DeliveryState.LEASED]
             )
         if any(delivery.state is DeliveryState.DEAD for delivery in after):
             self._wakeups.deliveries()  # the next of that process has its turn
-        return [delivery for delivery in after if delivery.state is DeliveryState.LEASED]
+        lent = [*events_after, *after]
+        return [delivery for delivery in lent if delivery.state is DeliveryState.LEASED]
 
     @uninterrupted
     async def seconds_until_due(self) -> float | None:
         """Return how long until the next unsettled delivery is due; None when none waits."""
         async with self._database.reading() as tx:
-            due = await deliveries.next_due(tx)
+            known = (await deliveries.next_due(tx), await alert_events.next_due(tx))
+            due = min((each for each in known if each is not None), default=None)
             return None if due is None else max(0.0, (due - tx.now).total_seconds())
 
     @uninterrupted
@@ -104,6 +113,11 @@ class CallbackDelivery:
             before = await deliveries.lock_leased(tx, tokens)
             after = [self._settled(tx, d, by_id[d.delivery_id]) for d in before.values()]
             await deliveries.save(tx, before, after)
+            events = {}
+            if len(before) < len(tokens):
+                events = await alert_events.lock_leased(tx, tokens)
+                events_after = [self._settled(tx, e, by_id[e.delivery_id]) for e in events.values()]
+                await alert_events.save(tx, events, events_after)
             await delivery_attempts.keep(
                 tx, [_told(tx, d, by_id[d.delivery_id]) for d in before.values()]
             )
@@ -114,7 +128,10 @@ class CallbackDelivery:
             if gone:
                 await deliveries.stop_remaining(tx, gone)
         self._wakeups.deliveries()
-        return list(before)
+        return [*before, *events]
+
+    def _begun(self, tx: Transaction, due: Sequence[Delivery], gateway_id: str) -> list[Delivery]:
+        return [self._given_up(tx, each) or self._lent(tx, each, gateway_id) for each in due]
 
     def _lent(self, tx: Transaction, delivery: Delivery, gateway_id: str) -> Delivery:
         return replace(
@@ -168,6 +185,10 @@ class CallbackDelivery:
             due_at=due_at,
             last_error=report.error,
         )
+
+
+def _by_id(due: Sequence[Delivery]) -> dict[str, Delivery]:
+    return {delivery.delivery_id: delivery for delivery in due}
 
 
 def _dead(tx: Transaction, delivery: Delivery, error: str) -> Delivery:

@@ -1,4 +1,4 @@
-"""What operators do to accounts: list, put, clear; each change is audited."""
+"""What operators do to accounts: list, put, clear, delete; each change is audited."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,14 +10,16 @@ from phonefarm_common.reasons import FailureClass, FarmError, FieldProblem, Reas
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.app_profiles import Profile
-from phonefarm_controller.model.errors import check_reason, invalid, invalid_field
+from phonefarm_controller.model.errors import check_reason, conflict, invalid, invalid_field
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.states import Condition
 from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.processes.cancel import end_waiting
 from phonefarm_controller.store import (
+    account_snapshots,
     accounts,
     audit,
+    groups,
     phones,
     queue,
 )
@@ -74,21 +76,38 @@ class AccountAdmin:
         """End an account's `needs_attention`; FarmError `unknown_account`."""
         check_reason(reason)
         async with self._database.writing() as tx:
-            known = await accounts.lock(tx, {account_id})
-            if account_id not in known:
-                problem = FieldProblem(field="account_id", message="is not the id of an account")
-                message = (
-                    f"there is no account {account_id}; `phonefarm accounts list` shows all "
-                    "accounts"
-                )
-                raise FarmError(
-                    Reason.UNKNOWN_ACCOUNT, message, detail=account_id[:128], problems=(problem,)
-                )
-            after = replace(known[account_id], condition=Condition.OK, condition_reason="")
+            known = await _lock_known(tx, account_id)
+            after = replace(known, condition=Condition.OK, condition_reason="")
             await accounts.put(tx, [after])
             await _note(tx, actor, "clear account", account_id, reason)
         self._wakeups.fleet_changed()
         return after
+
+    @uninterrupted
+    async def delete(self, account_id: str, *, actor: str, reason: str) -> Account:
+        """Remove an account, its persona and its places in groups; return it as it was.
+
+        What it has done stays in the history.
+
+        FarmError `unknown_account`, and `state_conflict` while work that has not ended names or
+        uses it.
+        """
+        check_reason(reason)
+        async with self._database.writing() as tx:
+            known = await _lock_known(tx, account_id)
+            if count := await queue.unfinished_of_account(tx, account_id):
+                items = "1 item has" if count == 1 else f"{count} items have"
+                message = (
+                    f"{items} not ended that use the account {account_id}: cancel their processes, "
+                    "or wait until they end"
+                )
+                raise conflict("account_id", "has_work", message)
+            await account_snapshots.delete(tx, account_id)
+            await groups.leave_all(tx, "account", account_id)
+            await accounts.delete(tx, account_id)
+            await _note(tx, actor, "delete account", account_id, reason)
+        self._wakeups.fleet_changed()
+        return known
 
 
 def _problems(given: Mapping[str, Account], known: Mapping[str, Profile]) -> list[FieldProblem]:
@@ -141,6 +160,17 @@ async def _end_waiting(tx: Transaction, account_ids: Sequence[str]) -> None:
             final=True,
         ),
     )
+
+
+async def _lock_known(tx: Transaction, account_id: str) -> Account:
+    known = await accounts.lock(tx, {account_id})
+    if account_id not in known:
+        problem = FieldProblem(field="account_id", message="is not the id of an account")
+        message = f"there is no account {account_id}; `phonefarm accounts list` shows all accounts"
+        raise FarmError(
+            Reason.UNKNOWN_ACCOUNT, message, detail=account_id[:128], problems=(problem,)
+        )
+    return known[account_id]
 
 
 async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: str) -> None:

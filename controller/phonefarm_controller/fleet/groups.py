@@ -10,7 +10,7 @@ from phonefarm_common.wire_enums import CleanupStep
 
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
-from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.errors import invalid, invalid_field
 from phonefarm_controller.store import (
     accounts,
     audit,
@@ -22,6 +22,7 @@ from phonefarm_controller.store.groups import Group
 
 MOST_MEMBERS: Final = 10_000
 """Of one group; a request for more than a thousand is refused anyway."""
+_NAME_RULE: Final = "must be 1 to 128 characters from A-Z a-z 0-9 . _ : -"
 
 
 class GroupAdmin:
@@ -43,29 +44,59 @@ class GroupAdmin:
     ) -> tuple[str, ...]:
         """Replace the members of a group of phones or accounts; FarmError for unknown members."""
         if not is_name(name):
-            raise invalid_field(
-                "group.name", "must be 1 to 128 characters from A-Z a-z 0-9 . _ : -"
-            )
+            raise invalid_field("group.name", _NAME_RULE)
         if len(members) > MOST_MEMBERS:
             raise invalid_field("group.member_ids", f"must contain at most {MOST_MEMBERS} ids")
         async with self._database.writing() as tx:
-            if kind == "phone":
-                known = set(await phones.get(tx, members))
-                unknown = Reason.UNKNOWN_PHONE
-            else:
-                known = {a.account_id for a in await accounts.named_or_on(tx, members, ())}
-                unknown = Reason.UNKNOWN_ACCOUNT
-            for member in members:
-                if member not in known:
-                    problem = FieldProblem(
-                        field="group.member_ids", message=f"names {member[:128]!r}"
-                    )
-                    message = f"there is no {kind} {member}"
-                    raise FarmError(unknown, message, detail=member[:128], problems=(problem,))
+            await _check_known(tx, kind, members, field="group.member_ids")
             await groups.replace(tx, kind, name, members)
             await _note(tx, actor, f"put {kind} group", name, reason.strip())
         self._wakeups.fleet_changed()
         return tuple(dict.fromkeys(members))
+
+    @uninterrupted
+    async def change(
+        self,
+        kind: str,
+        name: str,
+        *,
+        add: Sequence[str],
+        remove: Sequence[str],
+        actor: str,
+        reason: str = "",
+    ) -> Group:
+        """Add members to a group and remove others; return it as it is then, perhaps empty.
+
+        FarmError for unknown members to add, and for more than MOST_MEMBERS.
+        """
+        problems = [
+            *([] if is_name(name) else [FieldProblem(field="name", message=_NAME_RULE)]),
+            *(
+                FieldProblem(field=field, message=f"must contain at most {MOST_MEMBERS} ids")
+                for field, ids in (("add_ids", add), ("remove_ids", remove))
+                if len(ids) > MOST_MEMBERS
+            ),
+        ]
+        if not add and not remove:
+            message = "must contain an id, unless remove_ids does"
+            problems.append(FieldProblem(field="add_ids", message=message))
+        if twice := sorted(set(add) & set(remove)):
+            message = f"must not contain what add_ids contains: {twice[0][:128]!r}"
+            problems.append(FieldProblem(field="remove_ids", message=message))
+        if problems:
+            raise invalid(*problems)
+        async with self._database.writing() as tx:
+            await _check_known(tx, kind, add, field="add_ids")
+            await groups.add(tx, kind, name, add)
+            await groups.remove(tx, kind, name, remove)
+            members = (await groups.members_of(tx, kind, [name])).get(name, ())
+            if len(members) > MOST_MEMBERS:
+                raise invalid_field("add_ids", f"make the group larger than {MOST_MEMBERS} members")
+            policies = await groups.cleanup_policies(tx) if kind == "phone" else {}
+            verb = f"change {kind} group"
+            await _note(tx, actor, verb, name, reason.strip())
+        self._wakeups.fleet_changed()
+        return Group(kind=kind, name=name, members=members, clean_up=policies.get(name))
 
     @uninterrupted
     async def set_clean_up(
@@ -88,6 +119,20 @@ class GroupAdmin:
             await _note(tx, actor, f"set clean-up to {told}", group, reason)
         self._wakeups.fleet_changed()
         return replace(known[group], clean_up=steps)
+
+
+async def _check_known(tx: Transaction, kind: str, members: Sequence[str], *, field: str) -> None:
+    if kind == "phone":
+        known = set(await phones.get(tx, members))
+        unknown = Reason.UNKNOWN_PHONE
+    else:
+        known = {a.account_id for a in await accounts.named_or_on(tx, members, ())}
+        unknown = Reason.UNKNOWN_ACCOUNT
+    for member in members:
+        if member not in known:
+            problem = FieldProblem(field=field, message=f"names {member[:128]!r}")
+            message = f"there is no {kind} {member}"
+            raise FarmError(unknown, message, detail=member[:128], problems=(problem,))
 
 
 async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: str) -> None:

@@ -25,6 +25,7 @@ from phonefarm_controller.monitoring.host_findings import (
 from phonefarm_controller.monitoring.phone_findings import findings_of_phones
 from phonefarm_controller.monitoring.work_findings import (
     MOST_QUEUED,
+    finding_of_alerts,
     finding_of_queue,
     findings_of_pauses,
     findings_of_receivers,
@@ -34,6 +35,7 @@ from phonefarm_controller.scheduler.explain import read_farm
 from phonefarm_controller.scheduler.explanation import blockers_of
 from phonefarm_controller.store import (
     agents,
+    alert_events,
     certificates,
     deliveries,
     hosts,
@@ -55,10 +57,14 @@ SAMPLE: Final = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Examination:
-    """What was found, in a fixed order of checks; `summary` is the farm in one line."""
+    """What was found, in a fixed order of checks; `summary` is the farm in one line.
+
+    It is not `complete` while the database does not answer.
+    """
 
     findings: tuple[Finding, ...]
     summary: str
+    complete: bool = True
 
 
 class Doctor:
@@ -77,6 +83,7 @@ class Doctor:
         version: str,
         certificate_life: timedelta,
         alone: bool,
+        alert_receiver: str = "",
     ) -> None:
         self._database = database
         self._sessions = sessions
@@ -88,18 +95,20 @@ class Doctor:
         self._version = version
         self._certificate_life = certificate_life
         self._alone = alone
+        self._alert_receiver = alert_receiver
         self._since = time.monotonic()
 
     async def examine(self) -> Examination:
         """Return what is found; a database that does not answer is a finding."""
         found = [self._controller(), *self._loops()]
-        summary = ""
+        summary, complete = "", True
         try:
             in_database, summary = await self._in_database()
             found += in_database
         except DatabaseBusyError as error:
             _, remedy = REMEDIES[AlarmName.DATABASE_AWAY]
             found.append(fail("database", f"it does not answer: {error}", remedy))
+            complete = False
         found += [
             self._of(
                 AlarmName.SCHEDULER_STUCK,
@@ -115,7 +124,7 @@ class Doctor:
             self._of(AlarmName.EVIDENCE_AWAY, "evidence", "the evidence backend answers"),
             self._notifier(),
         ]
-        return Examination(findings=tuple(found), summary=summary)
+        return Examination(findings=tuple(found), summary=summary, complete=complete)
 
     def _controller(self) -> Finding:
         hours = (time.monotonic() - self._since) / 3600
@@ -181,6 +190,9 @@ class Doctor:
                 finding_of_certificates(known, ends, soon=soon),
                 await self._queue(tx),
                 *findings_of_receivers(await deliveries.failing_receivers(tx)),
+                finding_of_alerts(
+                    self._alert_receiver, await alert_events.newest(tx, limit=1), now=tx.now
+                ),
             ]
         here = sum(agent.connected for agent in known)
         return found, f"{line}; {here} of {counted(len(known), 'host')} connected"

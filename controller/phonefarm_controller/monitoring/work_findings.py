@@ -1,18 +1,24 @@
-"""What the doctor finds of work: pauses, the queue, and callbacks that receivers do not take."""
+"""What the doctor finds of work: pauses, the queue, callbacks and alerts not taken."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 from phonefarm_controller.alarms import Finding
 from phonefarm_controller.model.blockers import Blocker, BlockerKind, FarmSnapshot
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.pauses import Pause, PauseScope
+from phonefarm_controller.model.receivers import receiver_of
+from phonefarm_controller.model.states import DeliveryState
 from phonefarm_controller.model.times import moment_text
 from phonefarm_controller.monitoring.findings import MOST_NAMES, counted, ok, some, warn
 from phonefarm_controller.scheduler.remedies import remedy
-from phonefarm_controller.store.deliveries import FailingReceiver
+from phonefarm_controller.store.deliveries import Delivery, FailingReceiver
 
+ALERTS_CHECK: Final = "alerts"
+LATE: Final = timedelta(minutes=1)
+"""A gateway sends an event at once: one that nobody has tried for longer has no gateway."""
 MOST_QUEUED: Final = 1000
 MOST_REASONS: Final = 3
 _K = BlockerKind
@@ -110,3 +116,25 @@ def findings_of_receivers(failing: Sequence[FailingReceiver]) -> list[Finding]:
             )
         )
     return found
+
+
+def finding_of_alerts(receiver: str, newest: Sequence[Delivery], *, now: datetime) -> Finding:
+    """Return whether alerts reach their *receiver*, which is empty without an alert URL."""
+    if not receiver:
+        return ok(ALERTS_CHECK, "no alert URL is set, so the farm sends no alerts")
+    for event in newest:
+        settled = event.state in {DeliveryState.DEAD, DeliveryState.STOPPED}
+        late = now - event.emitted_at > LATE and event.state is DeliveryState.PENDING
+        why = event.last_error or ("no gateway has sent it" if late else "")
+        is_ours = receiver_of(event.url) == receiver
+        if event.state is DeliveryState.DELIVERED or not is_ours or not (settled or why):
+            continue
+        helps = (
+            "check that the receiver answers, and that the gateways may send to its address "
+            "(--allow-callback-cidr); `phonefarm alerts list` shows the events"
+        )
+        if settled:
+            helps = "when the receiver answers again, run `phonefarm alerts replay`"
+        text = f"event {event.sequence} has not reached {receiver} ({event.state}): {why}"
+        return warn(ALERTS_CHECK, text, helps)
+    return ok(ALERTS_CHECK, f"the farm sends its alerts to {receiver}")

@@ -6,13 +6,11 @@ The caller holds the locks: processes first, then items, then phones, then accou
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
-from typing import Final
-from urllib.parse import urlsplit
 
 from phonefarm_common.ids import new_id
 
 from phonefarm_controller.model.processes import Process, derive, milestone, rolled_up
+from phonefarm_controller.model.receivers import receiver_of
 from phonefarm_controller.model.records import ItemLine, record_of
 from phonefarm_controller.model.replace import replaced
 from phonefarm_controller.model.states import DeliveryState, ProcessState
@@ -94,20 +92,3 @@ def delivery_of(
         record=record_of(process, lines),
         due_at=now,
     )
-
-
-LONGEST: Final = 300
-_PORTS: Final = {"http": 80, "https": 443}
-
-
-@lru_cache(maxsize=4096)
-def receiver_of(url: str) -> str:
-    """Return `scheme://host:port` of *url* in lower case; the URL's beginning when it has none."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or _PORTS.get(parts.scheme.lower(), 0)
-    except ValueError:
-        return url[:LONGEST]
-    host = parts.hostname or ""
-    shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown}:{port}".lower()[:LONGEST]

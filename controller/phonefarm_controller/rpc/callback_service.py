@@ -1,6 +1,7 @@
 """CallbackService: lease deliveries to gateways, take their reports."""
 
 import asyncio
+import json
 import time
 from contextlib import suppress
 from typing import Final
@@ -115,8 +116,9 @@ def _to_wire(delivery: Delivery, *, traced: bool) -> pb.Delivery:
         url=delivery.url,
         attempt=delivery.attempts,
         lease_token=delivery.lease_token or "",
-        process=process_to_wire(delivery.record),
+        process=process_to_wire(delivery.record) if delivery.process_id else None,
         traceparent=_traceparent(delivery, traced=traced),
+        event_json="" if delivery.process_id else json.dumps(delivery.record),
     )
 
 

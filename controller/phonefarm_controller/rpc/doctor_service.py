@@ -1,4 +1,4 @@
-"""DoctorService: read the wire, call one operation, write the wire."""
+"""DoctorService: how the farm is, and the events that tell of it."""
 
 from typing import Final
 
@@ -6,8 +6,13 @@ from phonefarm.v1 import doctor_pb2 as pb
 from phonefarm.v1 import doctor_pb2_grpc
 
 from phonefarm_controller.alarms import Severity
+from phonefarm_controller.callbacks.alerts import AlertEvents
+from phonefarm_controller.model.states import DELIVERY_SETTLED
 from phonefarm_controller.monitoring.doctor import Doctor
+from phonefarm_controller.rpc.auth import caller
 from phonefarm_controller.rpc.errors import Context
+from phonefarm_controller.rpc.wire import moment_to_wire
+from phonefarm_controller.store.deliveries import Delivery
 
 _VERDICTS: Final = {
     Severity.OK: pb.VERDICT_OK,
@@ -19,8 +24,9 @@ _VERDICTS: Final = {
 class DoctorService(doctor_pb2_grpc.DoctorServiceServicer):
     """Serves operators."""
 
-    def __init__(self, *, doctor: Doctor) -> None:
+    def __init__(self, *, doctor: Doctor, alert_events: AlertEvents) -> None:
         self._doctor = doctor
+        self._alert_events = alert_events
 
     async def Examine(  # noqa: N802 - the wire's name
         self, request: pb.ExamineRequest, context: Context
@@ -39,3 +45,40 @@ class DoctorService(doctor_pb2_grpc.DoctorServiceServicer):
             ],
             summary=examined.summary,
         )
+
+    async def ListAlertEvents(  # noqa: N802
+        self, request: pb.ListAlertEventsRequest, context: Context
+    ) -> pb.ListAlertEventsResponse:
+        """Return the newest events."""
+        return pb.ListAlertEventsResponse(
+            receiver=self._alert_events.receiver,
+            events=[_event_to_wire(event) for event in await self._alert_events.log()],
+        )
+
+    async def SendTestAlert(  # noqa: N802
+        self, request: pb.SendTestAlertRequest, context: Context
+    ) -> pb.AlertEvent:
+        """Make an event that reports no change."""
+        return _event_to_wire(await self._alert_events.test(actor=caller().name))
+
+    async def ReplayAlertEvent(  # noqa: N802
+        self, request: pb.ReplayAlertEventRequest, context: Context
+    ) -> pb.AlertEvent:
+        """Make a settled event due again."""
+        event = await self._alert_events.replay(request.sequence, actor=caller().name)
+        return _event_to_wire(event)
+
+
+def _event_to_wire(event: Delivery) -> pb.AlertEvent:
+    return pb.AlertEvent(
+        sequence=event.sequence,
+        delivery_id=event.delivery_id,
+        event_type=event.milestone,
+        text=event.record["text"],
+        status=event.state,
+        attempts=event.attempts,
+        emitted_at=moment_to_wire(event.emitted_at),
+        due_at=None if event.state in DELIVERY_SETTLED else moment_to_wire(event.due_at),
+        settled_at=moment_to_wire(event.settled_at),
+        last_error=event.last_error or "",
+    )

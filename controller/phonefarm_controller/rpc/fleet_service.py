@@ -202,6 +202,15 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         kept = await self._accounts.put(given, actor=caller().name, problems=problems)
         return pb.PutAccountsResponse(accounts=[account_to_wire(account) for account in kept])
 
+    async def DeleteAccount(  # noqa: N802
+        self, request: pb.DeleteAccountRequest, context: Context
+    ) -> pb.Account:
+        """Remove an account without work."""
+        account = await self._accounts.delete(
+            request.account_id, actor=caller().name, reason=request.reason
+        )
+        return account_to_wire(account)
+
     async def ListAccounts(  # noqa: N802
         self, request: pb.ListAccountsRequest, context: Context
     ) -> pb.ListAccountsResponse:
@@ -221,6 +230,23 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
             kind, group.name, list(group.member_ids), actor=caller().name, reason=request.reason
         )
         return pb.Group(kind=group.kind, name=group.name, member_ids=members)
+
+    async def ChangeGroup(  # noqa: N802
+        self, request: pb.ChangeGroupRequest, context: Context
+    ) -> pb.Group:
+        """Add members to a group, or remove some."""
+        kind = GROUP_KINDS.get(request.kind)
+        if kind is None:
+            raise invalid_field("kind", "must be phone or account")
+        group = await self._groups.change(
+            kind,
+            request.name,
+            add=list(request.add_ids),
+            remove=list(request.remove_ids),
+            actor=caller().name,
+            reason=request.reason,
+        )
+        return group_to_wire(group)
 
     async def SetCleanUp(  # noqa: N802
         self, request: pb.SetCleanUpRequest, context: Context

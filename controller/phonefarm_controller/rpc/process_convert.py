@@ -43,6 +43,15 @@ MOST_NAMED: Final = 10_000
 """Ids in one list; how many different ones make a group is for the planner to judge."""
 
 
+def inputs_of(text: str) -> Mapping[str, Any]:
+    """Return the inputs in the JSON *text*; FarmError when it is no object."""
+    problems: list[FieldProblem] = []
+    inputs = _object("inputs", text, problems)
+    if problems:
+        raise invalid(*problems)
+    return inputs
+
+
 def submission_of(
     request: pb.EnqueueRequest, *, caller: str, traceparent: str | None = None
 ) -> Submission:

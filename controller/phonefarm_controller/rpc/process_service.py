@@ -5,6 +5,7 @@ from phonefarm.v1 import process_pb2_grpc
 from phonefarm_common.ids import is_uuid
 from phonefarm_common.trace_context import current_traceparent
 
+from phonefarm_controller.capabilities.catalog import known_capability, planned_inputs
 from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.requests import Submission
@@ -15,7 +16,12 @@ from phonefarm_controller.processes.query import ProcessQuery
 from phonefarm_controller.rpc.auth import caller, scope_of
 from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.rpc.pagination import cursor_of, filter_of, limit_of, page_end_of
-from phonefarm_controller.rpc.process_convert import cancel_of, process_to_wire, submission_of
+from phonefarm_controller.rpc.process_convert import (
+    cancel_of,
+    inputs_of,
+    process_to_wire,
+    submission_of,
+)
 
 
 class ProcessService(process_pb2_grpc.ProcessServiceServicer):
@@ -27,10 +33,12 @@ class ProcessService(process_pb2_grpc.ProcessServiceServicer):
         enqueue: Batcher[Submission, Accepted],
         cancel: CancelProcess,
         processes: ProcessQuery,
+        dummy_allowed: bool,
     ) -> None:
         self._enqueue = enqueue
         self._cancel = cancel
         self._processes = processes
+        self._dummy_allowed = dummy_allowed
 
     async def Enqueue(  # noqa: N802 - the wire's name
         self, request: pb.EnqueueRequest, context: Context
@@ -88,6 +96,15 @@ class ProcessService(process_pb2_grpc.ProcessServiceServicer):
             process_id=answer.process.process_id,
             process_status=answer.process.status,
         )
+
+    async def CheckInputs(  # noqa: N802
+        self, request: pb.CheckInputsRequest, context: Context
+    ) -> pb.CheckInputsResponse:
+        """Refuse inputs that Enqueue would refuse."""
+        inputs = inputs_of(request.inputs_json)
+        capability = known_capability(request.capability)
+        planned_inputs(capability, inputs, dummy_allowed=self._dummy_allowed)
+        return pb.CheckInputsResponse()
 
     async def CheckKey(  # noqa: N802
         self, request: pb.CheckKeyRequest, context: Context

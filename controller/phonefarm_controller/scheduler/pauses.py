@@ -160,6 +160,19 @@ class Pauses:
             raise invalid_field("name", f"is not the name of a known {scope}{which}")
 
 
+async def pause_at_start(database: Database) -> None:
+    """Pause all work, before this controller's loops start; a pause that is there stays."""
+    started = "phonefarm-controller --paused"
+    reason = "the controller was started with --paused; `phonefarm resume --all` ends the pause"
+    async with database.writing() as tx:
+        if any(pause.scope is PauseScope.ALL for pause in await pauses.all_of(tx)):
+            return
+        pause = Pause(scope=PauseScope.ALL, name="", since=tx.now, by=started, reason=reason)
+        await pauses.put(tx, pause)
+        await _note(tx, started, "pause", _what(PauseScope.ALL, ""), reason)
+    log.warning("work.paused", reason=reason)
+
+
 async def _note(tx: Transaction, actor: str, verb: str, what: str, reason: str) -> None:
     await audit.note(
         tx, audit_id=new_id(), actor=actor, verb=verb, subject=what, reason=reason.strip()

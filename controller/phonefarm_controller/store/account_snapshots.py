@@ -38,6 +38,11 @@ async def get(tx: Transaction, account_id: str) -> Snapshot | None:
     return None if row is None else Snapshot(**row._asdict())
 
 
+async def delete(tx: Transaction, account_id: str) -> None:
+    """Remove the account's snapshot, if there is one."""
+    await tx.connection.execute(runtime_snapshots.delete().where(_s.account_id == account_id))
+
+
 async def put(tx: Transaction, snapshot: Snapshot) -> None:
     """Make it the account's snapshot; the caller holds the account's lock."""
     values = {name: getattr(snapshot, name) for name in _NAMES} | {"updated_at": tx.now}

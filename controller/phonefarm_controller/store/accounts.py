@@ -89,6 +89,11 @@ async def all_of(tx: Transaction) -> Sequence[Account]:
     return values_of(Account, _NAMES, await _ALL.rows(tx))
 
 
+async def delete(tx: Transaction, account_id: str) -> None:
+    """Remove an account that nothing refers to."""
+    await tx.connection.execute(accounts.delete().where(_a.account_id == account_id))
+
+
 async def needs_attention(tx: Transaction, account_id: str, *, reason: str) -> None:
     """Keep the account from work until a person has examined it."""
     await tx.connection.execute(

@@ -23,7 +23,7 @@ _STANDING = Statement(
         or_(_d.state == DeliveryState.STOPPED, _d.state == DeliveryState.PENDING),
     )
 )
-_CHANGING = (
+CHANGING: Final = (
     "state",
     "attempts",
     "attempts_before",
@@ -38,10 +38,10 @@ _CHANGING = (
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """One callback to send."""
+    """One callback, or one alert event, to send."""
 
     delivery_id: str
-    process_id: str
+    process_id: str  # empty for an alert event
     sequence: int
     milestone: str
     emitted_at: datetime
@@ -136,7 +136,7 @@ async def lock_leased(tx: Transaction, tokens: Mapping[str, str]) -> dict[str, D
 async def save(tx: Transaction, before: Mapping[str, Delivery], after: Sequence[Delivery]) -> None:
     """Write moved deliveries, each only if its state and attempts are those of *before*."""
     rows = [
-        {name: getattr(delivery, name) for name in _CHANGING}
+        {name: getattr(delivery, name) for name in CHANGING}
         | {
             "was_delivery_id": delivery.delivery_id,
             "was_state": before[delivery.delivery_id].state,
@@ -145,7 +145,7 @@ async def save(tx: Transaction, before: Mapping[str, Delivery], after: Sequence[
         for delivery in sorted(after, key=lambda delivery: delivery.delivery_id)
     ]
     keys = ("delivery_id", "state", "attempts")
-    await update_if(tx, deliveries, keys=keys, changes=_CHANGING, rows=rows)
+    await update_if(tx, deliveries, keys=keys, changes=CHANGING, rows=rows)
 
 
 async def processes_of(tx: Transaction, delivery_ids: Collection[str]) -> set[str]:

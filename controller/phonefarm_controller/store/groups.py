@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from phonefarm_common.wire_enums import CleanupStep
 from sqlalchemy import delete, select
 
-from phonefarm_controller.store.bulk_writes import insert_rows
+from phonefarm_controller.store.bulk_writes import in_parts, insert_rows
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import insert_missing
 from phonefarm_controller.store.schema.fleet import clean_ups, groups
 
 
@@ -77,6 +78,27 @@ async def replace(tx: Transaction, kind: str, name: str, members: Sequence[str])
     await tx.connection.execute(groups.delete().where(groups.c.kind == kind, groups.c.name == name))
     rows = [{"kind": kind, "name": name, "member_id": member} for member in dict.fromkeys(members)]
     await insert_rows(tx, groups, rows)
+
+
+async def add(tx: Transaction, kind: str, name: str, members: Iterable[str]) -> None:
+    """Add members to a group; those that are in it stay."""
+    rows = [{"kind": kind, "name": name, "member_id": member} for member in sorted(set(members))]
+    await insert_missing(tx, groups, rows)
+
+
+async def remove(tx: Transaction, kind: str, name: str, members: Iterable[str]) -> None:
+    """Remove members from a group; a group of phones that is empty then loses its policy."""
+    of_group = groups.delete().where(groups.c.kind == kind, groups.c.name == name)
+    for part in in_parts(members):
+        await tx.connection.execute(of_group.where(groups.c.member_id.in_(part)))
+    if kind == "phone" and not await members_of(tx, kind, [name]):
+        await put_cleanup_policy(tx, name, None)
+
+
+async def leave_all(tx: Transaction, kind: str, member_id: str) -> None:
+    """Remove a phone or an account from every group."""
+    in_any = groups.delete().where(groups.c.kind == kind, groups.c.member_id == member_id)
+    await tx.connection.execute(in_any)
 
 
 async def cleanup_policies(tx: Transaction) -> dict[str, frozenset[CleanupStep]]:

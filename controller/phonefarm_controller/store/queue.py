@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     exists,
+    func,
     null,
     or_,
     select,
@@ -254,6 +255,16 @@ async def waiting_for_accounts(
         _i.want_account_id.in_(set(account_ids)), _i.state.in_(sorted(ITEM_WAITING))
     )
     return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
+
+
+async def unfinished_of_account(tx: Transaction, account_id: str) -> int:
+    """Count the items that have not ended and name the account, or use it now."""
+    query = select(func.count()).where(
+        _i.finished_at.is_(None),
+        or_(_i.want_account_id == account_id, _i.account_id == account_id),
+    )
+    count: int = (await tx.connection.execute(query)).scalar_one()
+    return count
 
 
 async def waiting_for_phones(tx: Transaction, phone_ids: Iterable[str]) -> list[tuple[str, str]]:

@@ -46,6 +46,8 @@ def _as_written(url: str) -> URL:
 
 def event_body(delivery: Delivery) -> bytes:
     """Return the body of *delivery*: the same bytes on every attempt."""
+    if delivery.record is None:
+        return delivery.event_json.encode()
     event = ProcessUpdated(
         milestone=delivery.milestone,
         emitted_at=delivery.emitted_at,

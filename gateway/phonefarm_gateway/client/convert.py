@@ -207,7 +207,8 @@ def delivery(leased: callback_pb2.Delivery) -> Delivery:
         emitted_at=leased.emitted_at.ToDatetime(tzinfo=UTC),
         url=leased.url,
         attempt=leased.attempt,
-        record=record(leased.process),
+        record=None if leased.event_json else record(leased.process),
+        event_json=leased.event_json,
         trace=read_traceparent(leased.traceparent),
     )
 

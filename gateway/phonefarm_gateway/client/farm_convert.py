@@ -330,6 +330,22 @@ def examination(message: doctor_pb2.Examination) -> operation.Examination:
     )
 
 
+def alert_event(message: doctor_pb2.AlertEvent) -> operation.AlertEvent:
+    """Return one alert event."""
+    return operation.AlertEvent(
+        sequence=message.sequence,
+        delivery_id=message.delivery_id,
+        event_type=message.event_type,
+        text=message.text,
+        status=message.status,
+        attempts=message.attempts,
+        emitted_at=moment(message.emitted_at),
+        due_at=moment(message.due_at),
+        settled_at=moment(message.settled_at),
+        last_error=message.last_error or None,
+    )
+
+
 def verification(message: verification_pb2.Verification) -> operation.Verification:
     """Return what was proved."""
     return operation.Verification(

@@ -132,6 +132,12 @@ class FleetClient:
         request = pb.ClearAccountRequest(account_id=account_id, reason=reason)
         return farm_convert.account(await self._rpc.call(self._stub.ClearAccount, request, key=key))
 
+    async def delete_account(self, key: str | None, account_id: str, reason: str) -> farm.Account:
+        """Remove an account; return it as it was."""
+        request = pb.DeleteAccountRequest(account_id=account_id, reason=reason)
+        answer = await self._rpc.call(self._stub.DeleteAccount, request, key=key)
+        return farm_convert.account(answer)
+
     async def groups(self, key: str | None) -> farm.GroupList:
         """Return every group."""
         answer = await self._rpc.call(self._stub.ListGroups, pb.ListGroupsRequest(), key=key)
@@ -146,6 +152,19 @@ class FleetClient:
         )
         request = pb.PutGroupRequest(group=members, reason=body.reason)
         return farm_convert.group(await self._rpc.call(self._stub.PutGroup, request, key=key))
+
+    async def change_group(
+        self, key: str | None, kind: str, name: str, body: farm_requests.ChangeGroup
+    ) -> farm.Group:
+        """Add members to a group, and remove others."""
+        request = pb.ChangeGroupRequest(
+            kind=farm_convert.GROUP_KINDS[kind],
+            name=name,
+            add_ids=body.add_ids,
+            remove_ids=body.remove_ids,
+            reason=body.reason,
+        )
+        return farm_convert.group(await self._rpc.call(self._stub.ChangeGroup, request, key=key))
 
     async def put_clean_up(
         self, key: str | None, name: str, body: farm_requests.PutCleanUp

@@ -158,6 +158,27 @@ class OperatorClient:
         answer = await self._rpc.call(self._doctor.Examine, doctor_pb2.ExamineRequest(), key=key)
         return farm_convert.examination(answer)
 
+    async def alert_events(self, key: str | None) -> operation.AlertEventList:
+        """Return the newest alert events."""
+        request = doctor_pb2.ListAlertEventsRequest()
+        answer = await self._rpc.call(self._doctor.ListAlertEvents, request, key=key)
+        return operation.AlertEventList(
+            receiver=answer.receiver or None,
+            events=tuple(farm_convert.alert_event(event) for event in answer.events),
+        )
+
+    async def send_test_alert(self, key: str | None) -> operation.AlertEvent:
+        """Send an event that reports no change."""
+        request = doctor_pb2.SendTestAlertRequest()
+        answer = await self._rpc.call(self._doctor.SendTestAlert, request, key=key)
+        return farm_convert.alert_event(answer)
+
+    async def replay_alert_event(self, key: str | None, sequence: int) -> operation.AlertEvent:
+        """Make a settled alert event due again."""
+        request = doctor_pb2.ReplayAlertEventRequest(sequence=sequence)
+        answer = await self._rpc.call(self._doctor.ReplayAlertEvent, request, key=key)
+        return farm_convert.alert_event(answer)
+
 
 async def _data(parts: AsyncIterator[pb.BackupPart]) -> AsyncIterator[bytes]:
     async for part in parts:

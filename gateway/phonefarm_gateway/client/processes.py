@@ -1,6 +1,8 @@
 """ProcessService: enqueue, get, list, cancel; and the check of a key."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import grpc.aio
 from phonefarm.schemas import queries, requests
@@ -9,9 +11,11 @@ from phonefarm.schemas.process_record import ProcessRecord
 from phonefarm.schemas.responses import ProcessList
 from phonefarm.v1 import process_pb2 as pb
 from phonefarm.v1 import process_pb2_grpc
+from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_gateway.client import convert
-from phonefarm_gateway.client.calls import RpcCaller
+from phonefarm_gateway.client.calls import RefusedError, RpcCaller
+from phonefarm_gateway.strict_json import dump
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,17 @@ class ProcessClient:
         request = pb.CheckKeyRequest(scope=scope)
         answer = await self._rpc.call(self._stub.CheckKey, request, key=key)
         return KeyIdentity(name=answer.name, scopes=tuple(answer.scopes))
+
+    async def input_problems(
+        self, key: str | None, capability: str, inputs: Mapping[str, Any]
+    ) -> tuple[FieldProblem, ...]:
+        """Return what is wrong with a capability and its inputs; nothing if nobody can tell."""
+        request = pb.CheckInputsRequest(capability=capability, inputs_json=dump(inputs))
+        try:
+            await self._rpc.call(self._stub.CheckInputs, request, key=key)
+        except RefusedError as refused:
+            return refused.problems
+        return ()
 
     async def enqueue(
         self, key: str | None, body: requests.Enqueue

@@ -3,6 +3,7 @@
 from typing import Final
 
 _READS: Final = (
+    "CheckInputs",
     "CheckKey",
     "Examine",
     "Explain",

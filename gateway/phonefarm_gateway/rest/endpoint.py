@@ -8,12 +8,17 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 from aiohttp import web
 from phonefarm.schemas.fields import RequestModel, ResponseModel
 from phonefarm.schemas.queries import NoQuery, Query
+from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_gateway.client import ControllerClient, RefusedError
 from phonefarm_gateway.rest.app_keys import CONTROLLER
 from phonefarm_gateway.strict_json import dump
 
 Scope: TypeAlias = Literal["submit", "read", "watch", "cancel", "operate", "admin"]
+FurtherProblems: TypeAlias = Callable[
+    [ControllerClient, str | None, Mapping[str, Any]], Awaitable[tuple[FieldProblem, ...]]
+]
+"""By the key and the body as it was sent."""
 _Query = TypeVar("_Query", bound=Query)
 _Body = TypeVar("_Body", bound=RequestModel)
 
@@ -101,6 +106,8 @@ class Endpoint(Generic[_Query, _Body]):
     """Strangers call it: each address may do so only so often."""
     example: Mapping[str, Any] | None = None
     """A body that is accepted."""
+    further_problems: FurtherProblems | None = None
+    """Finds what else is wrong with a body that does not fit its model."""
     request_headers: Mapping[str, RequestHeader] = field(default_factory=dict)
     answers: Mapping[HTTPStatus, ResponseSpec]
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)

@@ -102,12 +102,21 @@ async def _call(
         body = validated(endpoint.body, raw)
     except Problem as problem:
         # What is wrong with path, query and body is told together.
-        if wrong and problem.problems:
-            raise invalid(*wrong, *problem.problems) from problem
+        more = await _further_problems(request, endpoint, key, raw) if problem.problems else ()
+        if problem.problems and (wrong or more):
+            raise invalid(*wrong, *problem.problems, *more) from problem
         raise
     if wrong:
         raise invalid(*wrong)
     return Call(request=request, key=key, path=path, query=query, body=body, raw=raw)
+
+
+async def _further_problems(
+    request: web.Request, endpoint: Endpoint[Any, Any], key: str | None, raw: object
+) -> tuple[FieldProblem, ...]:
+    if endpoint.further_problems is None or not isinstance(raw, dict):
+        return ()
+    return await endpoint.further_problems(request.app[CONTROLLER], key, raw)
 
 
 def _check_rate(request: web.Request, key: str | None) -> None:

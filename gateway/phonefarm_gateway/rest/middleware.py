@@ -128,7 +128,9 @@ def _from_aiohttp(error: web.HTTPException) -> Problem:
     status = HTTPStatus(error.status)
     match status:
         case HTTPStatus.NOT_FOUND:
-            return Problem(status, "not_found", "There is no such endpoint.")
+            return Problem(
+                status, "not_found", "There is no such endpoint; GET /docs lists them all."
+            )
         case HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = error.headers.get(hdrs.ALLOW, "")
             detail = f"This endpoint accepts {allowed}."

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final
 
+from phonefarm.schemas.alert_event import AlertsChanged
 from phonefarm.schemas.callback_event import ProcessUpdated
 from phonefarm.schemas.fields import ResponseModel
 from phonefarm.schemas.responses import ProblemDocument
@@ -123,7 +124,9 @@ def _schemas(
 ) -> tuple[dict[type[BaseModel], dict[str, Any]], dict[str, Any]]:
     """Return a reference for each model, and the schemas of all by name."""
     bodies = {endpoint.body: None for endpoint in endpoints if endpoint.takes_body}
-    answers: dict[type[ResponseModel], None] = {ProblemDocument: None, ProcessUpdated: None}
+    answers: dict[type[ResponseModel], None] = dict.fromkeys(
+        (ProblemDocument, ProcessUpdated, AlertsChanged)
+    )
     for endpoint in endpoints:
         for says in endpoint.answers.values():
             answers.update(dict.fromkeys((*says.models, *says.events.values())))

@@ -5,13 +5,23 @@ from typing import Final, Literal
 
 from aiohttp import web
 from phonefarm.schemas import examples, farm, requests
-from phonefarm.schemas.farm_requests import Because, PutAccounts, PutCleanUp, PutGroup
+from phonefarm.schemas.farm_requests import (
+    Because,
+    ChangeGroup,
+    PutAccounts,
+    PutCleanUp,
+    PutGroup,
+)
 from phonefarm.schemas.queries import NoQuery
 
 from phonefarm_gateway.client import RefusedError
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, renamed, reply
 
 TAG: Final = "Accounts"
+_CHANGE: Final = (
+    "The call creates the group if necessary. It ignores ids to add that are in the group, and ids "
+    "to remove that are not. A group without members no longer exists."
+)
 _GROUP: Final = {HTTPStatus.OK: ResponseSpec(about="The stored group.", models=(farm.Group,))}
 
 
@@ -40,6 +50,12 @@ async def clear_account(call: Call[NoQuery, Because]) -> web.StreamResponse:
     return reply(await fleet.clear_account(call.key, call.path["account_id"], call.body.reason))
 
 
+async def delete_account(call: Call[NoQuery, Because]) -> web.StreamResponse:
+    """Remove an account without work."""
+    fleet = call.controller.fleet
+    return reply(await fleet.delete_account(call.key, call.path["account_id"], call.body.reason))
+
+
 async def list_groups(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     """Return every group."""
     return reply(await call.controller.fleet.groups(call.key))
@@ -63,6 +79,26 @@ async def _put_group(
         return reply(await call.controller.fleet.put_group(call.key, kind, group, call.body))
     except RefusedError as refused:
         raise renamed(refused, prefix="group.") from refused
+
+
+async def change_phone_group(call: Call[NoQuery, ChangeGroup]) -> web.StreamResponse:
+    """Add phones to a group, and remove others."""
+    return await _change_group(call, "phone")
+
+
+async def change_account_group(call: Call[NoQuery, ChangeGroup]) -> web.StreamResponse:
+    """Add accounts to a group, and remove others."""
+    return await _change_group(call, "account")
+
+
+async def _change_group(
+    call: Call[NoQuery, ChangeGroup], kind: Literal["phone", "account"]
+) -> web.StreamResponse:
+    try:
+        group = call.path["group"]
+        return reply(await call.controller.fleet.change_group(call.key, kind, group, call.body))
+    except RefusedError as refused:
+        raise renamed(refused, prefix="", names={"name": "group"}) from refused
 
 
 async def put_clean_up(call: Call[NoQuery, PutCleanUp]) -> web.StreamResponse:
@@ -136,6 +172,28 @@ ENDPOINTS: Final = (
         handler=clear_account,
     ),
     Endpoint(
+        method="POST",
+        path="/accounts/{account_id}/delete",
+        name="deleteAccount",
+        tag=TAG,
+        summary="Remove an account, its persona and its places in groups",
+        about="What the account has done stays in the history of the processes.",
+        scope="operate",
+        query=NoQuery,
+        body=Because,
+        example=examples.BECAUSE,
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="The account as it was.", models=(farm.Account,))
+        },
+        problems={
+            HTTPStatus.NOT_FOUND: "`unknown_account:<id>`",
+            HTTPStatus.CONFLICT: (
+                "`state_conflict:has_work`: work that has not ended names or uses the account"
+            ),
+        },
+        handler=delete_account,
+    ),
+    Endpoint(
         method="GET",
         path="/groups",
         name="listGroups",
@@ -174,6 +232,34 @@ ENDPOINTS: Final = (
         answers=_GROUP,
         problems={HTTPStatus.NOT_FOUND: "`unknown_account:<id>`"},
         handler=put_account_group,
+    ),
+    Endpoint(
+        method="POST",
+        path="/groups/phone/{group}/members",
+        name="changePhoneGroup",
+        tag=TAG,
+        summary="Add phones to a group, and remove others",
+        about=_CHANGE,
+        scope="operate",
+        query=NoQuery,
+        body=ChangeGroup,
+        answers=_GROUP,
+        problems={HTTPStatus.NOT_FOUND: "`unknown_phone:<id>`"},
+        handler=change_phone_group,
+    ),
+    Endpoint(
+        method="POST",
+        path="/groups/account/{group}/members",
+        name="changeAccountGroup",
+        tag=TAG,
+        summary="Add accounts to a group, and remove others",
+        about=_CHANGE,
+        scope="operate",
+        query=NoQuery,
+        body=ChangeGroup,
+        answers=_GROUP,
+        problems={HTTPStatus.NOT_FOUND: "`unknown_account:<id>`"},
+        handler=change_account_group,
     ),
     Endpoint(
         method="PUT",

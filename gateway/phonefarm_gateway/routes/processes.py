@@ -1,5 +1,6 @@
 """Endpoints of processes and queue items: enqueue, cancel, list, read, explain."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
@@ -11,8 +12,9 @@ from phonefarm.schemas.farm_requests import RerunProcess
 from phonefarm.schemas.process_record import ProcessRecord
 from phonefarm.schemas.queries import NoQuery, ProcessFilter
 from phonefarm_common.address_policy import check_url
+from phonefarm_common.reasons import FieldProblem
 
-from phonefarm_gateway.client import RefusedError
+from phonefarm_gateway.client import ControllerClient, RefusedError
 from phonefarm_gateway.rest.app_keys import POLICY, PROCESS_ID
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, ResponseSpec, reply
 
@@ -58,6 +60,16 @@ async def enqueue(call: Call[NoQuery, requests.Enqueue]) -> web.StreamResponse:
     """Submit work."""
     check_url(call.body.callback.url, call.request.app[POLICY])
     return _accepted(call, await call.controller.processes.enqueue(call.key, call.body))
+
+
+async def inputs_problems(
+    controller: ControllerClient, key: str | None, body: Mapping[str, Any]
+) -> tuple[FieldProblem, ...]:
+    """Return what is wrong with the inputs of a request whose other fields are wrong."""
+    capability, inputs = body.get("capability"), body.get("inputs")
+    if not isinstance(capability, str) or not isinstance(inputs, dict):
+        return ()
+    return await controller.processes.input_problems(key, capability, inputs)
 
 
 async def request_maintenance(call: Call[NoQuery, requests.Maintenance]) -> web.StreamResponse:
@@ -152,6 +164,7 @@ ENDPOINTS: Final = (
             HTTPStatus.NOT_FOUND: _UNKNOWN,
             HTTPStatus.UNPROCESSABLE_ENTITY: _REFUSALS,
         },
+        further_problems=inputs_problems,
         handler=enqueue,
     ),
     Endpoint(

@@ -8,6 +8,7 @@ from phonefarm_gateway.rest.endpoint import Endpoint
 from phonefarm_gateway.rest.handler import answer_expectation, handler_for
 from phonefarm_gateway.routes import (
     accounts,
+    alerts,
     backup,
     console,
     content,
@@ -34,6 +35,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     *hosts.ENDPOINTS,
     *operation.ENDPOINTS,
     *windows.ENDPOINTS,
+    *alerts.ENDPOINTS,
     *backup.ENDPOINTS,
     *screens.ENDPOINTS,
     *console.ENDPOINTS,

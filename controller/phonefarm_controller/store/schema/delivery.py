@@ -1,4 +1,4 @@
-"""Tables of callbacks: deliveries and their attempts."""
+"""Tables of what gateways send: deliveries of processes, their attempts, and alert events."""
 
 from typing import Final
 
@@ -74,4 +74,25 @@ delivery_attempts = Table(  # the log of what each attempt met
     Column("http_status", Integer, nullable=False),  # 0 when no answer came
     Column("error", SafeText, nullable=False),
     CheckConstraint("outcome IN ('delivered', 'failed', 'gone', 'lapsed')", name="outcome_known"),
+)
+
+alert_events = Table(  # deliveries that are of no process
+    "alert_events",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("delivery_id", SafeText, nullable=False),
+    Column("milestone", SafeText, nullable=False),  # the event's type
+    Column("emitted_at", Instant, nullable=False),
+    Column("url", SafeText, nullable=False),
+    Column("record", SafeText, nullable=False),  # JSON: the body
+    Column("state", SafeText, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("attempts_before", Integer, nullable=False),  # last replay
+    Column("due_at", Instant, nullable=False),
+    Column("first_attempt_at", Instant),
+    Column("lease_token", SafeText),
+    Column("gateway_id", SafeText),
+    Column("settled_at", Instant),
+    Column("last_error", SafeText),
+    one_of("state", DeliveryState),
 )

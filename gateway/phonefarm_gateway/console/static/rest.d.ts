@@ -45,6 +45,48 @@ export interface AgentList {
   "agents": Agent[];
 }
 
+export interface Alert {
+  "check": string;
+  "severity": string;
+  "since": string;
+  "problems": AlertProblem[];
+}
+
+export interface AlertEvent {
+  "sequence": number;
+  "delivery_id": string;
+  "event_type": string;
+  "text": string;
+  "status": DeliveryState;
+  "attempts": number;
+  "emitted_at": string | null;
+  "due_at": string | null;
+  "settled_at": string | null;
+  "last_error": string | null;
+}
+
+export interface AlertEventList {
+  "receiver": string | null;
+  "events": AlertEvent[];
+}
+
+export interface AlertProblem {
+  "text": string;
+  "remedy": string;
+}
+
+export interface AlertsChanged {
+  "event_type": string;
+  "emitted_at": string;
+  "sequence": number;
+  "farm": string;
+  "text": string;
+  "turned_on": string[];
+  "turned_off": string[];
+  "severity_changed": string[];
+  "alerts": Alert[];
+}
+
 export interface Alive {
   "status": "ok";
 }
@@ -150,6 +192,12 @@ export interface Capability {
 
 export interface CapabilityList {
   "capabilities": Capability[];
+}
+
+export interface ChangeGroup {
+  "reason"?: string;
+  "add_ids"?: string[];
+  "remove_ids"?: string[];
 }
 
 export interface CheckProfile {
@@ -876,6 +924,10 @@ export interface RemoveWindow {
 
 export interface Replay {
   "sequences"?: number[] | null;
+}
+
+export interface ReplayAlertEvent {
+  "sequence": number;
 }
 
 export interface Replayed {

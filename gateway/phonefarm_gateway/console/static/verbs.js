@@ -142,11 +142,14 @@ export function accountVerbs(account) {
     say: account.active ? words.verbs.deactivate : words.verbs.activate, isDanger: account.active, fields: [],
     topics: ['account', 'process'], work: () => call('PUT', path, { ...rest, active: !account.active }),
   });
-  if (account.condition === 'ok') return [change];
+  const remove = account.active ? [] : [asking({
+    say: words.verbs.deleteAccount, isDanger: true, topics: ['account'], work: ({ reason }) => call('POST', `${path}/delete`, { reason }),
+  })];
+  if (account.condition === 'ok') return [change, ...remove];
   const clear = asking({
     say: words.verbs.clear, topics: ['account', 'process'], work: ({ reason }) => call('POST', `${path}/clear`, { reason }),
   });
-  return [clear, change];
+  return [clear, change, ...remove];
 }
 
 const OUT = new Set(['quarantined', 'retired']);

@@ -438,6 +438,12 @@ export const words = {
       text: 'Its waiting work ends, and the farm accepts no new work for it.',
       go: 'Make inactive',
     },
+    deleteAccount: {
+      label: 'Remove',
+      title: 'Remove this account',
+      text: 'The account, its persona and its places in groups are removed. What it has done stays in the history.',
+      go: 'Remove it',
+    },
   },
 };
 

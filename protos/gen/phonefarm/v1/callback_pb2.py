@@ -26,27 +26,27 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from phonefarm.v1 import process_pb2 as phonefarm_dot_v1_dot_process__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bphonefarm/v1/callback.proto\x12\x0cphonefarm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aphonefarm/v1/process.proto\"o\n\x16LeaseDeliveriesRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\x01\x12\x12\n\x05signs\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\x08\n\x06_signs\"\xf8\x01\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x11\n\tmilestone\x18\x04 \x01(\t\x12.\n\nemitted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03url\x18\x06 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\x12\x13\n\x0blease_token\x18\x08 \x01(\t\x12&\n\x07process\x18\t \x01(\x0b\x32\x15.phonefarm.v1.Process\x12\x13\n\x0btraceparent\x18\n \x01(\t\"E\n\x17LeaseDeliveriesResponse\x12*\n\ndeliveries\x18\x01 \x03(\x0b\x32\x16.phonefarm.v1.Delivery\"\xab\x01\n\x0e\x44\x65liveryReport\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x13\n\x0blease_token\x18\x02 \x01(\t\x12.\n\x07outcome\x18\x03 \x01(\x0e\x32\x1d.phonefarm.v1.DeliveryOutcome\x12\x13\n\x0bhttp_status\x18\x04 \x01(\x05\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x1b\n\x13retry_after_seconds\x18\x06 \x01(\x01\"\\\n\x17ReportDeliveriesRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12-\n\x07reports\x18\x02 \x03(\x0b\x32\x1c.phonefarm.v1.DeliveryReport\"8\n\x18ReportDeliveriesResponse\x12\x1c\n\x14settled_delivery_ids\x18\x01 \x03(\t*\x8b\x01\n\x0f\x44\x65liveryOutcome\x12 \n\x1c\x44\x45LIVERY_OUTCOME_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x45LIVERY_OUTCOME_DELIVERED\x10\x01\x12\x1b\n\x17\x44\x45LIVERY_OUTCOME_FAILED\x10\x02\x12\x19\n\x15\x44\x45LIVERY_OUTCOME_GONE\x10\x03\x32\xd4\x01\n\x0f\x43\x61llbackService\x12^\n\x0fLeaseDeliveries\x12$.phonefarm.v1.LeaseDeliveriesRequest\x1a%.phonefarm.v1.LeaseDeliveriesResponse\x12\x61\n\x10ReportDeliveries\x12%.phonefarm.v1.ReportDeliveriesRequest\x1a&.phonefarm.v1.ReportDeliveriesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bphonefarm/v1/callback.proto\x12\x0cphonefarm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aphonefarm/v1/process.proto\"o\n\x16LeaseDeliveriesRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\x01\x12\x12\n\x05signs\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\x08\n\x06_signs\"\x8c\x02\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x11\n\tmilestone\x18\x04 \x01(\t\x12.\n\nemitted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03url\x18\x06 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\x12\x13\n\x0blease_token\x18\x08 \x01(\t\x12&\n\x07process\x18\t \x01(\x0b\x32\x15.phonefarm.v1.Process\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12\x12\n\nevent_json\x18\x0b \x01(\t\"E\n\x17LeaseDeliveriesResponse\x12*\n\ndeliveries\x18\x01 \x03(\x0b\x32\x16.phonefarm.v1.Delivery\"\xab\x01\n\x0e\x44\x65liveryReport\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x13\n\x0blease_token\x18\x02 \x01(\t\x12.\n\x07outcome\x18\x03 \x01(\x0e\x32\x1d.phonefarm.v1.DeliveryOutcome\x12\x13\n\x0bhttp_status\x18\x04 \x01(\x05\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x1b\n\x13retry_after_seconds\x18\x06 \x01(\x01\"\\\n\x17ReportDeliveriesRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12-\n\x07reports\x18\x02 \x03(\x0b\x32\x1c.phonefarm.v1.DeliveryReport\"8\n\x18ReportDeliveriesResponse\x12\x1c\n\x14settled_delivery_ids\x18\x01 \x03(\t*\x8b\x01\n\x0f\x44\x65liveryOutcome\x12 \n\x1c\x44\x45LIVERY_OUTCOME_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x45LIVERY_OUTCOME_DELIVERED\x10\x01\x12\x1b\n\x17\x44\x45LIVERY_OUTCOME_FAILED\x10\x02\x12\x19\n\x15\x44\x45LIVERY_OUTCOME_GONE\x10\x03\x32\xd4\x01\n\x0f\x43\x61llbackService\x12^\n\x0fLeaseDeliveries\x12$.phonefarm.v1.LeaseDeliveriesRequest\x1a%.phonefarm.v1.LeaseDeliveriesResponse\x12\x61\n\x10ReportDeliveries\x12%.phonefarm.v1.ReportDeliveriesRequest\x1a&.phonefarm.v1.ReportDeliveriesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'phonefarm.v1.callback_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DELIVERYOUTCOME']._serialized_start=868
-  _globals['_DELIVERYOUTCOME']._serialized_end=1007
+  _globals['_DELIVERYOUTCOME']._serialized_start=888
+  _globals['_DELIVERYOUTCOME']._serialized_end=1027
   _globals['_LEASEDELIVERIESREQUEST']._serialized_start=106
   _globals['_LEASEDELIVERIESREQUEST']._serialized_end=217
   _globals['_DELIVERY']._serialized_start=220
-  _globals['_DELIVERY']._serialized_end=468
-  _globals['_LEASEDELIVERIESRESPONSE']._serialized_start=470
-  _globals['_LEASEDELIVERIESRESPONSE']._serialized_end=539
-  _globals['_DELIVERYREPORT']._serialized_start=542
-  _globals['_DELIVERYREPORT']._serialized_end=713
-  _globals['_REPORTDELIVERIESREQUEST']._serialized_start=715
-  _globals['_REPORTDELIVERIESREQUEST']._serialized_end=807
-  _globals['_REPORTDELIVERIESRESPONSE']._serialized_start=809
-  _globals['_REPORTDELIVERIESRESPONSE']._serialized_end=865
-  _globals['_CALLBACKSERVICE']._serialized_start=1010
-  _globals['_CALLBACKSERVICE']._serialized_end=1222
+  _globals['_DELIVERY']._serialized_end=488
+  _globals['_LEASEDELIVERIESRESPONSE']._serialized_start=490
+  _globals['_LEASEDELIVERIESRESPONSE']._serialized_end=559
+  _globals['_DELIVERYREPORT']._serialized_start=562
+  _globals['_DELIVERYREPORT']._serialized_end=733
+  _globals['_REPORTDELIVERIESREQUEST']._serialized_start=735
+  _globals['_REPORTDELIVERIESREQUEST']._serialized_end=827
+  _globals['_REPORTDELIVERIESRESPONSE']._serialized_start=829
+  _globals['_REPORTDELIVERIESRESPONSE']._serialized_end=885
+  _globals['_CALLBACKSERVICE']._serialized_start=1030
+  _globals['_CALLBACKSERVICE']._serialized_end=1242
 # @@protoc_insertion_point(module_scope)

@@ -93,6 +93,7 @@ class Delivery(_message.Message):
     LEASE_TOKEN_FIELD_NUMBER: _builtins.int
     PROCESS_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    EVENT_JSON_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """Also the webhook-id: the same on every attempt."""
     process_id: _builtins.str
@@ -106,6 +107,8 @@ class Delivery(_message.Message):
     lease_token: _builtins.str
     traceparent: _builtins.str
     """The span that the attempt belongs to (W3C Trace Context); empty when the process has no trace."""
+    event_json: _builtins.str
+    """The body of an event that is of no process, as JSON; then process_id is empty and process is not set."""
     @_builtins.property
     def emitted_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -125,10 +128,11 @@ class Delivery(_message.Message):
         lease_token: _builtins.str = ...,
         process: _process_pb2.Process | None = ...,
         traceparent: _builtins.str = ...,
+        event_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["emitted_at", b"emitted_at", "process", b"process"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "delivery_id", b"delivery_id", "emitted_at", b"emitted_at", "lease_token", b"lease_token", "milestone", b"milestone", "process", b"process", "process_id", b"process_id", "sequence", b"sequence", "traceparent", b"traceparent", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "delivery_id", b"delivery_id", "emitted_at", b"emitted_at", "event_json", b"event_json", "lease_token", b"lease_token", "milestone", b"milestone", "process", b"process", "process_id", b"process_id", "sequence", b"sequence", "traceparent", b"traceparent", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

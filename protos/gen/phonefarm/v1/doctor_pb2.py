@@ -22,23 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19phonefarm/v1/doctor.proto\x12\x0cphonefarm.v1\"\x10\n\x0e\x45xamineRequest\"G\n\x0b\x45xamination\x12\'\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x15.phonefarm.v1.Finding\x12\x0f\n\x07summary\x18\x02 \x01(\t\"^\n\x07\x46inding\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12&\n\x07verdict\x18\x02 \x01(\x0e\x32\x15.phonefarm.v1.Verdict\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t*V\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0e\n\nVERDICT_OK\x10\x01\x12\x10\n\x0cVERDICT_WARN\x10\x02\x12\x10\n\x0cVERDICT_FAIL\x10\x03\x32S\n\rDoctorService\x12\x42\n\x07\x45xamine\x12\x1c.phonefarm.v1.ExamineRequest\x1a\x19.phonefarm.v1.Examinationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19phonefarm/v1/doctor.proto\x12\x0cphonefarm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x18\n\x16ListAlertEventsRequest\"U\n\x17ListAlertEventsResponse\x12\x10\n\x08receiver\x18\x01 \x01(\t\x12(\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x18.phonefarm.v1.AlertEvent\"\x16\n\x14SendTestAlertRequest\"+\n\x17ReplayAlertEventRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"\x97\x02\n\nAlertEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x05\x12.\n\nemitted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x64ue_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nsettled_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\n \x01(\t\"\x10\n\x0e\x45xamineRequest\"G\n\x0b\x45xamination\x12\'\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x15.phonefarm.v1.Finding\x12\x0f\n\x07summary\x18\x02 \x01(\t\"^\n\x07\x46inding\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12&\n\x07verdict\x18\x02 \x01(\x0e\x32\x15.phonefarm.v1.Verdict\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t*V\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0e\n\nVERDICT_OK\x10\x01\x12\x10\n\x0cVERDICT_WARN\x10\x02\x12\x10\n\x0cVERDICT_FAIL\x10\x03\x32\xd7\x02\n\rDoctorService\x12\x42\n\x07\x45xamine\x12\x1c.phonefarm.v1.ExamineRequest\x1a\x19.phonefarm.v1.Examination\x12^\n\x0fListAlertEvents\x12$.phonefarm.v1.ListAlertEventsRequest\x1a%.phonefarm.v1.ListAlertEventsResponse\x12M\n\rSendTestAlert\x12\".phonefarm.v1.SendTestAlertRequest\x1a\x18.phonefarm.v1.AlertEvent\x12S\n\x10ReplayAlertEvent\x12%.phonefarm.v1.ReplayAlertEventRequest\x1a\x18.phonefarm.v1.AlertEventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'phonefarm.v1.doctor_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=230
-  _globals['_VERDICT']._serialized_end=316
-  _globals['_EXAMINEREQUEST']._serialized_start=43
-  _globals['_EXAMINEREQUEST']._serialized_end=59
-  _globals['_EXAMINATION']._serialized_start=61
-  _globals['_EXAMINATION']._serialized_end=132
-  _globals['_FINDING']._serialized_start=134
-  _globals['_FINDING']._serialized_end=228
-  _globals['_DOCTORSERVICE']._serialized_start=318
-  _globals['_DOCTORSERVICE']._serialized_end=401
+  _globals['_VERDICT']._serialized_start=727
+  _globals['_VERDICT']._serialized_end=813
+  _globals['_LISTALERTEVENTSREQUEST']._serialized_start=76
+  _globals['_LISTALERTEVENTSREQUEST']._serialized_end=100
+  _globals['_LISTALERTEVENTSRESPONSE']._serialized_start=102
+  _globals['_LISTALERTEVENTSRESPONSE']._serialized_end=187
+  _globals['_SENDTESTALERTREQUEST']._serialized_start=189
+  _globals['_SENDTESTALERTREQUEST']._serialized_end=211
+  _globals['_REPLAYALERTEVENTREQUEST']._serialized_start=213
+  _globals['_REPLAYALERTEVENTREQUEST']._serialized_end=256
+  _globals['_ALERTEVENT']._serialized_start=259
+  _globals['_ALERTEVENT']._serialized_end=538
+  _globals['_EXAMINEREQUEST']._serialized_start=540
+  _globals['_EXAMINEREQUEST']._serialized_end=556
+  _globals['_EXAMINATION']._serialized_start=558
+  _globals['_EXAMINATION']._serialized_end=629
+  _globals['_FINDING']._serialized_start=631
+  _globals['_FINDING']._serialized_end=725
+  _globals['_DOCTORSERVICE']._serialized_start=816
+  _globals['_DOCTORSERVICE']._serialized_end=1159
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,21 @@ class DoctorServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_doctor__pb2.ExamineRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_doctor__pb2.Examination.FromString,
                 _registered_method=True)
+        self.ListAlertEvents = channel.unary_unary(
+                '/phonefarm.v1.DoctorService/ListAlertEvents',
+                request_serializer=phonefarm_dot_v1_dot_doctor__pb2.ListAlertEventsRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_doctor__pb2.ListAlertEventsResponse.FromString,
+                _registered_method=True)
+        self.SendTestAlert = channel.unary_unary(
+                '/phonefarm.v1.DoctorService/SendTestAlert',
+                request_serializer=phonefarm_dot_v1_dot_doctor__pb2.SendTestAlertRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_doctor__pb2.AlertEvent.FromString,
+                _registered_method=True)
+        self.ReplayAlertEvent = channel.unary_unary(
+                '/phonefarm.v1.DoctorService/ReplayAlertEvent',
+                request_serializer=phonefarm_dot_v1_dot_doctor__pb2.ReplayAlertEventRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_doctor__pb2.AlertEvent.FromString,
+                _registered_method=True)
 
 
 class DoctorServiceServicer:
@@ -52,6 +67,29 @@ class DoctorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAlertEvents(self, request, context):
+        """ListAlertEvents returns the newest events that report alerts, the newest first. Needs the scope read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendTestAlert(self, request, context):
+        """SendTestAlert makes an event that reports no change, and sends it. Needs the scope operate.
+        FAILED_PRECONDITION `state_conflict:` no_alert_url, or unsettled while an event is still to be sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayAlertEvent(self, request, context):
+        """ReplayAlertEvent sends a settled event again, with its sequence and id. Needs the scope operate.
+        FAILED_PRECONDITION `state_conflict:` as SendTestAlert.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DoctorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -59,6 +97,21 @@ def add_DoctorServiceServicer_to_server(servicer, server):
                     servicer.Examine,
                     request_deserializer=phonefarm_dot_v1_dot_doctor__pb2.ExamineRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_doctor__pb2.Examination.SerializeToString,
+            ),
+            'ListAlertEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlertEvents,
+                    request_deserializer=phonefarm_dot_v1_dot_doctor__pb2.ListAlertEventsRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_doctor__pb2.ListAlertEventsResponse.SerializeToString,
+            ),
+            'SendTestAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendTestAlert,
+                    request_deserializer=phonefarm_dot_v1_dot_doctor__pb2.SendTestAlertRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_doctor__pb2.AlertEvent.SerializeToString,
+            ),
+            'ReplayAlertEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayAlertEvent,
+                    request_deserializer=phonefarm_dot_v1_dot_doctor__pb2.ReplayAlertEventRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_doctor__pb2.AlertEvent.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -88,6 +141,87 @@ class DoctorService:
             '/phonefarm.v1.DoctorService/Examine',
             phonefarm_dot_v1_dot_doctor__pb2.ExamineRequest.SerializeToString,
             phonefarm_dot_v1_dot_doctor__pb2.Examination.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlertEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.DoctorService/ListAlertEvents',
+            phonefarm_dot_v1_dot_doctor__pb2.ListAlertEventsRequest.SerializeToString,
+            phonefarm_dot_v1_dot_doctor__pb2.ListAlertEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendTestAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.DoctorService/SendTestAlert',
+            phonefarm_dot_v1_dot_doctor__pb2.SendTestAlertRequest.SerializeToString,
+            phonefarm_dot_v1_dot_doctor__pb2.AlertEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayAlertEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.DoctorService/ReplayAlertEvent',
+            phonefarm_dot_v1_dot_doctor__pb2.ReplayAlertEventRequest.SerializeToString,
+            phonefarm_dot_v1_dot_doctor__pb2.AlertEvent.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,16 @@ class DoctorServiceStub:
     """Examine looks at everything this controller knows of: itself, its database, phones, hosts, gateways, pauses and
     what waits. Needs the scope read.
     """
+    ListAlertEvents: _grpc.UnaryUnaryMultiCallable[_doctor_pb2.ListAlertEventsRequest, _doctor_pb2.ListAlertEventsResponse]
+    """ListAlertEvents returns the newest events that report alerts, the newest first. Needs the scope read."""
+    SendTestAlert: _grpc.UnaryUnaryMultiCallable[_doctor_pb2.SendTestAlertRequest, _doctor_pb2.AlertEvent]
+    """SendTestAlert makes an event that reports no change, and sends it. Needs the scope operate.
+    FAILED_PRECONDITION `state_conflict:` no_alert_url, or unsettled while an event is still to be sent.
+    """
+    ReplayAlertEvent: _grpc.UnaryUnaryMultiCallable[_doctor_pb2.ReplayAlertEventRequest, _doctor_pb2.AlertEvent]
+    """ReplayAlertEvent sends a settled event again, with its sequence and id. Needs the scope operate.
+    FAILED_PRECONDITION `state_conflict:` as SendTestAlert.
+    """
 
 @_typing.type_check_only
 class DoctorServiceAsyncStub(DoctorServiceStub):
@@ -42,6 +52,16 @@ class DoctorServiceAsyncStub(DoctorServiceStub):
     Examine: _aio.UnaryUnaryMultiCallable[_doctor_pb2.ExamineRequest, _doctor_pb2.Examination]  # type: ignore[assignment]
     """Examine looks at everything this controller knows of: itself, its database, phones, hosts, gateways, pauses and
     what waits. Needs the scope read.
+    """
+    ListAlertEvents: _aio.UnaryUnaryMultiCallable[_doctor_pb2.ListAlertEventsRequest, _doctor_pb2.ListAlertEventsResponse]  # type: ignore[assignment]
+    """ListAlertEvents returns the newest events that report alerts, the newest first. Needs the scope read."""
+    SendTestAlert: _aio.UnaryUnaryMultiCallable[_doctor_pb2.SendTestAlertRequest, _doctor_pb2.AlertEvent]  # type: ignore[assignment]
+    """SendTestAlert makes an event that reports no change, and sends it. Needs the scope operate.
+    FAILED_PRECONDITION `state_conflict:` no_alert_url, or unsettled while an event is still to be sent.
+    """
+    ReplayAlertEvent: _aio.UnaryUnaryMultiCallable[_doctor_pb2.ReplayAlertEventRequest, _doctor_pb2.AlertEvent]  # type: ignore[assignment]
+    """ReplayAlertEvent sends a settled event again, with its sequence and id. Needs the scope operate.
+    FAILED_PRECONDITION `state_conflict:` as SendTestAlert.
     """
 
 class DoctorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -53,6 +73,34 @@ class DoctorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_doctor_pb2.Examination, _abc.Awaitable[_doctor_pb2.Examination]]:
         """Examine looks at everything this controller knows of: itself, its database, phones, hosts, gateways, pauses and
         what waits. Needs the scope read.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAlertEvents(
+        self,
+        request: _doctor_pb2.ListAlertEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_doctor_pb2.ListAlertEventsResponse, _abc.Awaitable[_doctor_pb2.ListAlertEventsResponse]]:
+        """ListAlertEvents returns the newest events that report alerts, the newest first. Needs the scope read."""
+
+    @_abc_1.abstractmethod
+    def SendTestAlert(
+        self,
+        request: _doctor_pb2.SendTestAlertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_doctor_pb2.AlertEvent, _abc.Awaitable[_doctor_pb2.AlertEvent]]:
+        """SendTestAlert makes an event that reports no change, and sends it. Needs the scope operate.
+        FAILED_PRECONDITION `state_conflict:` no_alert_url, or unsettled while an event is still to be sent.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplayAlertEvent(
+        self,
+        request: _doctor_pb2.ReplayAlertEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_doctor_pb2.AlertEvent, _abc.Awaitable[_doctor_pb2.AlertEvent]]:
+        """ReplayAlertEvent sends a settled event again, with its sequence and id. Needs the scope operate.
+        FAILED_PRECONDITION `state_conflict:` as SendTestAlert.
         """
 
 def add_DoctorServiceServicer_to_server(servicer: DoctorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

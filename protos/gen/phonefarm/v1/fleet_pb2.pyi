@@ -1032,6 +1032,28 @@ class RetirePhoneRequest(_message.Message):
 Global___RetirePhoneRequest: _TypeAlias = RetirePhoneRequest  # noqa: Y015
 
 @_typing.final
+class DeleteAccountRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteAccountRequest: _TypeAlias = DeleteAccountRequest  # noqa: Y015
+
+@_typing.final
 class ClearAccountRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1290,6 +1312,41 @@ class PutGroupRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PutGroupRequest: _TypeAlias = PutGroupRequest  # noqa: Y015
+
+@_typing.final
+class ChangeGroupRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ADD_IDS_FIELD_NUMBER: _builtins.int
+    REMOVE_IDS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    kind: Global___GroupKind.ValueType
+    name: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def add_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def remove_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """None of add_ids."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___GroupKind.ValueType = ...,
+        name: _builtins.str = ...,
+        add_ids: _abc.Iterable[_builtins.str] | None = ...,
+        remove_ids: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ids", b"add_ids", "kind", b"kind", "name", b"name", "reason", b"reason", "remove_ids", b"remove_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeGroupRequest: _TypeAlias = ChangeGroupRequest  # noqa: Y015
 
 @_typing.final
 class ListGroupsRequest(_message.Message):

@@ -99,6 +99,11 @@ class FleetServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.PutAccountsRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PutAccountsResponse.FromString,
                 _registered_method=True)
+        self.DeleteAccount = channel.unary_unary(
+                '/phonefarm.v1.FleetService/DeleteAccount',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.DeleteAccountRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Account.FromString,
+                _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/phonefarm.v1.FleetService/ListAccounts',
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListAccountsRequest.SerializeToString,
@@ -107,6 +112,11 @@ class FleetServiceStub:
         self.PutGroup = channel.unary_unary(
                 '/phonefarm.v1.FleetService/PutGroup',
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.PutGroupRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Group.FromString,
+                _registered_method=True)
+        self.ChangeGroup = channel.unary_unary(
+                '/phonefarm.v1.FleetService/ChangeGroup',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ChangeGroupRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Group.FromString,
                 _registered_method=True)
         self.SetCleanUp = channel.unary_unary(
@@ -260,6 +270,16 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteAccount(self, request, context):
+        """DeleteAccount removes an account, its persona and its places in groups, and returns it as it was; what it has
+        done stays in the history.
+        NOT_FOUND `unknown_account`; FAILED_PRECONDITION `state_conflict:has_work` while items are waiting or running
+        that name or use it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAccounts(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -268,6 +288,14 @@ class FleetServiceServicer:
 
     def PutGroup(self, request, context):
         """PutGroup replaces the members of a group; a group without members is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeGroup(self, request, context):
+        """ChangeGroup adds members to a group, or removes some; who is in it already, or is not, is no error. A group that
+        nobody is left in is none. NOT_FOUND `unknown_phone` or `unknown_account` for one to add.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -416,6 +444,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PutAccountsRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.PutAccountsResponse.SerializeToString,
             ),
+            'DeleteAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAccount,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.DeleteAccountRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Account.SerializeToString,
+            ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListAccountsRequest.FromString,
@@ -424,6 +457,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
             'PutGroup': grpc.unary_unary_rpc_method_handler(
                     servicer.PutGroup,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PutGroupRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Group.SerializeToString,
+            ),
+            'ChangeGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeGroup,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ChangeGroupRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Group.SerializeToString,
             ),
             'SetCleanUp': grpc.unary_unary_rpc_method_handler(
@@ -839,6 +877,33 @@ class FleetService:
             _registered_method=True)
 
     @staticmethod
+    def DeleteAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/DeleteAccount',
+            phonefarm_dot_v1_dot_fleet__pb2.DeleteAccountRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.Account.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListAccounts(request,
             target,
             options=(),
@@ -881,6 +946,33 @@ class FleetService:
             target,
             '/phonefarm.v1.FleetService/PutGroup',
             phonefarm_dot_v1_dot_fleet__pb2.PutGroupRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.Group.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/ChangeGroup',
+            phonefarm_dot_v1_dot_fleet__pb2.ChangeGroupRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.Group.FromString,
             options,
             channel_credentials,

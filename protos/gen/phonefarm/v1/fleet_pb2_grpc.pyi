@@ -67,9 +67,19 @@ class FleetServiceStub:
     """PutAccounts creates or replaces 1 to 1,000 accounts, each id once: all of them or none. Every wrong one is
     named, as `accounts[3].phone_id`. NOT_FOUND `unknown_phone` when nothing else is wrong.
     """
+    DeleteAccount: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.DeleteAccountRequest, _fleet_pb2.Account]
+    """DeleteAccount removes an account, its persona and its places in groups, and returns it as it was; what it has
+    done stays in the history.
+    NOT_FOUND `unknown_account`; FAILED_PRECONDITION `state_conflict:has_work` while items are waiting or running
+    that name or use it.
+    """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListAccountsRequest, _fleet_pb2.ListAccountsResponse]
     PutGroup: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PutGroupRequest, _fleet_pb2.Group]
     """PutGroup replaces the members of a group; a group without members is none."""
+    ChangeGroup: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ChangeGroupRequest, _fleet_pb2.Group]
+    """ChangeGroup adds members to a group, or removes some; who is in it already, or is not, is no error. A group that
+    nobody is left in is none. NOT_FOUND `unknown_phone` or `unknown_account` for one to add.
+    """
     SetCleanUp: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.SetCleanUpRequest, _fleet_pb2.Group]
     """SetCleanUp sets what is done about the phones of a group behind each run, from the next claim on.
     NOT_FOUND `unknown_group`.
@@ -139,9 +149,19 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """PutAccounts creates or replaces 1 to 1,000 accounts, each id once: all of them or none. Every wrong one is
     named, as `accounts[3].phone_id`. NOT_FOUND `unknown_phone` when nothing else is wrong.
     """
+    DeleteAccount: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DeleteAccountRequest, _fleet_pb2.Account]  # type: ignore[assignment]
+    """DeleteAccount removes an account, its persona and its places in groups, and returns it as it was; what it has
+    done stays in the history.
+    NOT_FOUND `unknown_account`; FAILED_PRECONDITION `state_conflict:has_work` while items are waiting or running
+    that name or use it.
+    """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListAccountsRequest, _fleet_pb2.ListAccountsResponse]  # type: ignore[assignment]
     PutGroup: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PutGroupRequest, _fleet_pb2.Group]  # type: ignore[assignment]
     """PutGroup replaces the members of a group; a group without members is none."""
+    ChangeGroup: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ChangeGroupRequest, _fleet_pb2.Group]  # type: ignore[assignment]
+    """ChangeGroup adds members to a group, or removes some; who is in it already, or is not, is no error. A group that
+    nobody is left in is none. NOT_FOUND `unknown_phone` or `unknown_account` for one to add.
+    """
     SetCleanUp: _aio.UnaryUnaryMultiCallable[_fleet_pb2.SetCleanUpRequest, _fleet_pb2.Group]  # type: ignore[assignment]
     """SetCleanUp sets what is done about the phones of a group behind each run, from the next claim on.
     NOT_FOUND `unknown_group`.
@@ -288,6 +308,18 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def DeleteAccount(
+        self,
+        request: _fleet_pb2.DeleteAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.Account, _abc.Awaitable[_fleet_pb2.Account]]:
+        """DeleteAccount removes an account, its persona and its places in groups, and returns it as it was; what it has
+        done stays in the history.
+        NOT_FOUND `unknown_account`; FAILED_PRECONDITION `state_conflict:has_work` while items are waiting or running
+        that name or use it.
+        """
+
+    @_abc_1.abstractmethod
     def ListAccounts(
         self,
         request: _fleet_pb2.ListAccountsRequest,
@@ -301,6 +333,16 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.Group, _abc.Awaitable[_fleet_pb2.Group]]:
         """PutGroup replaces the members of a group; a group without members is none."""
+
+    @_abc_1.abstractmethod
+    def ChangeGroup(
+        self,
+        request: _fleet_pb2.ChangeGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.Group, _abc.Awaitable[_fleet_pb2.Group]]:
+        """ChangeGroup adds members to a group, or removes some; who is in it already, or is not, is no error. A group that
+        nobody is left in is none. NOT_FOUND `unknown_phone` or `unknown_account` for one to add.
+        """
 
     @_abc_1.abstractmethod
     def SetCleanUp(

@@ -712,6 +712,44 @@ class CancelProcessResponse(_message.Message):
 Global___CancelProcessResponse: _TypeAlias = CancelProcessResponse  # noqa: Y015
 
 @_typing.final
+class CheckInputsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPABILITY_FIELD_NUMBER: _builtins.int
+    INPUTS_JSON_FIELD_NUMBER: _builtins.int
+    capability: _builtins.str
+    inputs_json: _builtins.str
+    """A JSON object."""
+    def __init__(
+        self,
+        *,
+        capability: _builtins.str = ...,
+        inputs_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "inputs_json", b"inputs_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckInputsRequest: _TypeAlias = CheckInputsRequest  # noqa: Y015
+
+@_typing.final
+class CheckInputsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckInputsResponse: _TypeAlias = CheckInputsResponse  # noqa: Y015
+
+@_typing.final
 class CheckKeyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

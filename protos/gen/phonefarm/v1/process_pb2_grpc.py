@@ -64,6 +64,11 @@ class ProcessServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_process__pb2.CheckKeyRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_process__pb2.CheckKeyResponse.FromString,
                 _registered_method=True)
+        self.CheckInputs = channel.unary_unary(
+                '/phonefarm.v1.ProcessService/CheckInputs',
+                request_serializer=phonefarm_dot_v1_dot_process__pb2.CheckInputsRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_process__pb2.CheckInputsResponse.FromString,
+                _registered_method=True)
 
 
 class ProcessServiceServicer:
@@ -112,6 +117,14 @@ class ProcessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckInputs(self, request, context):
+        """CheckInputs checks a capability and its inputs alone, and refuses them as Enqueue does. The gateway asks it about
+        a body whose other fields are wrong, so that it names all of them at once. Needs the scope submit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProcessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -139,6 +152,11 @@ def add_ProcessServiceServicer_to_server(servicer, server):
                     servicer.CheckKey,
                     request_deserializer=phonefarm_dot_v1_dot_process__pb2.CheckKeyRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_process__pb2.CheckKeyResponse.SerializeToString,
+            ),
+            'CheckInputs': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckInputs,
+                    request_deserializer=phonefarm_dot_v1_dot_process__pb2.CheckInputsRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_process__pb2.CheckInputsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -281,6 +299,33 @@ class ProcessService:
             '/phonefarm.v1.ProcessService/CheckKey',
             phonefarm_dot_v1_dot_process__pb2.CheckKeyRequest.SerializeToString,
             phonefarm_dot_v1_dot_process__pb2.CheckKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckInputs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.ProcessService/CheckInputs',
+            phonefarm_dot_v1_dot_process__pb2.CheckInputsRequest.SerializeToString,
+            phonefarm_dot_v1_dot_process__pb2.CheckInputsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,10 @@ class ProcessServiceStub:
     before it reads a body. UNAUTHENTICATED `unauthenticated`, PERMISSION_DENIED `insufficient_scope:<scope>`,
     FAILED_PRECONDITION `no_secret_configured`; also without any key, so that the last can be told.
     """
+    CheckInputs: _grpc.UnaryUnaryMultiCallable[_process_pb2.CheckInputsRequest, _process_pb2.CheckInputsResponse]
+    """CheckInputs checks a capability and its inputs alone, and refuses them as Enqueue does. The gateway asks it about
+    a body whose other fields are wrong, so that it names all of them at once. Needs the scope submit.
+    """
 
 @_typing.type_check_only
 class ProcessServiceAsyncStub(ProcessServiceStub):
@@ -78,6 +82,10 @@ class ProcessServiceAsyncStub(ProcessServiceStub):
     """CheckKey tells whether the caller's key may do what *scope* names, and changes nothing. The gateway asks it
     before it reads a body. UNAUTHENTICATED `unauthenticated`, PERMISSION_DENIED `insufficient_scope:<scope>`,
     FAILED_PRECONDITION `no_secret_configured`; also without any key, so that the last can be told.
+    """
+    CheckInputs: _aio.UnaryUnaryMultiCallable[_process_pb2.CheckInputsRequest, _process_pb2.CheckInputsResponse]  # type: ignore[assignment]
+    """CheckInputs checks a capability and its inputs alone, and refuses them as Enqueue does. The gateway asks it about
+    a body whose other fields are wrong, so that it names all of them at once. Needs the scope submit.
     """
 
 class ProcessServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -131,6 +139,16 @@ class ProcessServiceServicer(metaclass=_abc_1.ABCMeta):
         """CheckKey tells whether the caller's key may do what *scope* names, and changes nothing. The gateway asks it
         before it reads a body. UNAUTHENTICATED `unauthenticated`, PERMISSION_DENIED `insufficient_scope:<scope>`,
         FAILED_PRECONDITION `no_secret_configured`; also without any key, so that the last can be told.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckInputs(
+        self,
+        request: _process_pb2.CheckInputsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_process_pb2.CheckInputsResponse, _abc.Awaitable[_process_pb2.CheckInputsResponse]]:
+        """CheckInputs checks a capability and its inputs alone, and refuses them as Enqueue does. The gateway asks it about
+        a body whose other fields are wrong, so that it names all of them at once. Needs the scope submit.
         """
 
 def add_ProcessServiceServicer_to_server(servicer: ProcessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
