@@ -15,6 +15,7 @@ from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import Assignment, PhoneReleased, RunEnded
 from phonefarm_controller.model.states import Health, Intent
+from phonefarm_controller.model.windows import WindowScope
 from phonefarm_controller.store import agents, leases, queue
 from phonefarm_controller.store.phones import Phone
 from support.controller import PATIENCE
@@ -433,3 +434,32 @@ async def test_each_engine_keeps_it(database_url: str) -> None:
 
         assert (back.health, back.rounds) == (Health.SUSPECT, 1)
         assert free == []
+
+
+@pytest.mark.parametrize(
+    "window", [(WindowScope.PHONE, "ph-p1"), (WindowScope.CAPABILITY, GOLDEN)], ids=str
+)
+async def test_a_golden_job_waits_for_its_windows(
+    world: World, window: tuple[WindowScope, str]
+) -> None:
+    """It does not end while it waits, and is claimed when the window opens."""
+    spans = ["sun 12:00-13:00"]
+    await world.windows.put(
+        *window, zone="UTC", spans=spans, may_overrun=False, actor="ada", reason="a test"
+    )
+    connect(world, "a")
+    offer(world, "p1")
+    await rest(world)
+    world.clock.advance(61)
+    assert await world.golden_jobs() == ["ph-p1"]
+
+    closed = await world.claim(world.offers("a", "p1"))
+    for _ in range(3):
+        await rest(world, 86_400)
+    at_midnight = await world.claim(world.offers("a", "p1"))
+    await rest(world, 12 * 3600)
+    (opened,) = await world.claim(world.offers("a", "p1"))
+    answer = await world.begin(opened)
+
+    assert (closed, at_midnight) == ([], [])
+    assert (opened.capability, answer.stop) == (GOLDEN, None)
