@@ -109,8 +109,14 @@ class Profile:
         return next((i for i in self.interrupts if screen.find(i.shows)), None)
 
 
+NO_PROFILE = Profile(name="", package="", activity="", places={}, selectors={}, interrupts=())
+"""The profile of a run without an app."""
+
+
 def read_profile(content: Any) -> Profile:
-    """Return the profile; `plan_invalid` names what is wrong with it."""
+    """Return the profile, NO_PROFILE for None; `plan_invalid` names what is wrong with it."""
+    if content is None:
+        return NO_PROFILE
     table = _table(content, "profile")
     if table.get("format") not in FORMATS or isinstance(table["format"], bool):
         raise _invalid(f"profile.format must be 1 or 2, not {table.get('format')!r}")

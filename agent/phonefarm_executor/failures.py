@@ -16,6 +16,7 @@ class Code(StrEnum):
     PLAN_INVALID = "plan_invalid"
     APP_NOT_INSTALLED = "app_not_installed"
     APP_UPDATE_REQUIRED = "app_update_required"
+    NO_DEFAULT_APP = "no_default_app"
     OUTCOME_UNKNOWN = "outcome_unknown"
     ASSET_MISSING = "asset_missing"
     ASSET_TOO_LARGE = "asset_too_large"
@@ -58,6 +59,7 @@ NATURES = MappingProxyType(
         Code.PLAN_INVALID: Nature(owner="work", final=True),
         Code.APP_NOT_INSTALLED: Nature(owner="work"),
         Code.APP_UPDATE_REQUIRED: Nature(owner="work"),
+        Code.NO_DEFAULT_APP: Nature(owner="work"),
         Code.OUTCOME_UNKNOWN: Nature(owner="work", final=True),
         Code.ASSET_MISSING: Nature(owner="work", final=True),
         Code.ASSET_TOO_LARGE: Nature(owner="work", final=True),

@@ -33,6 +33,15 @@ _SCAN_FILE = "android.intent.action.MEDIA_SCANNER_SCAN_FILE"
 _MEDIA_NAME = re.compile(r"content://media/external(?:_primary)?/(video|images)/media/\d+")
 _ROW = re.compile(r"\b_id=(\d+)")
 MEDIA_PAUSE_SECONDS = 0.5
+_VIEW = "android.intent.action.VIEW"
+_COMPONENT = re.compile(r"^([\w.]+/[\w.$]+)$", re.MULTILINE)
+_UNRESOLVED = re.compile(r"^Error: Activity not started, unable to resolve", re.MULTILINE)
+_AM_ERROR = re.compile(r"^(?:Error|Exception|java\.)", re.MULTILINE)
+# `getprop` without a name (AOSP toolbox/toybox): `[name]: [value]`.
+_PROPERTY = re.compile(r"^\[([^\]\n]+)\]: \[(.*?)\]$(?=\n\[|\n?\Z)", re.MULTILINE | re.DOTALL)
+_CHOOSERS = ("ResolverActivity", "ChooserActivity", "ChooserActivityLauncher")
+"""How the activities end that ask which app to use: AOSP's, com.android.intentresolver's, and
+HwResolverActivity of com.huawei.android.internal.app."""
 
 
 class Phone:
@@ -49,6 +58,8 @@ class Phone:
 
     def greet(self, package: str) -> None:
         """Learn by reads alone that the phone answers, its size, and that the app is installed.
+
+        A run without an app has the package "".
 
         When another agent takes the run over, it restarts adb. That can cut the first command of a
         phone that is well. So the phone is asked up to three times.
@@ -74,7 +85,7 @@ class Phone:
         if size is None:
             raise FailedError(Code.ADB_FAILED, "the phone did not report the size of its screen")
         self.size = size
-        if b"package:" not in self._run("pm", "path", package, expect=None).stdout:
+        if package and b"package:" not in self._run("pm", "path", package, expect=None).stdout:
             raise FailedError(Code.APP_NOT_INSTALLED, f"{package} is not installed on the phone")
 
     def make_folder(self) -> None:
@@ -167,6 +178,42 @@ class Phone:
         if answer.code or "Error" in answer.text():
             message = f"{component} did not start (exit {answer.code}): {answer.text()[:500]}"
             raise FailedError(Code.SCREEN_NOT_REACHED, message)
+
+    def viewer_of(self, url: str) -> str:
+        """Return the activity that opens the URL, "" when the phone does not tell.
+
+        `app_not_installed` when there is none, `no_default_app` when the phone would ask which.
+        Source: AOSP PackageManagerShellCommand, resolve-activity (Android 7 and later).
+        """
+        words = ("package", "resolve-activity", "--brief", "-a", _VIEW, "-d", url)
+        answer = self._run("cmd", *words, expect=None).text()
+        if "No activity found" in answer:
+            raise FailedError(Code.APP_NOT_INSTALLED, f"no app on the phone opens {url}")
+        found = _COMPONENT.findall(answer)
+        if found:
+            check_chosen(found[-1], url)
+        return found[-1] if found else ""
+
+    def view(self, url: str) -> None:
+        """Start the phone's viewer for a URL; what is in front afterwards tells whether it came.
+
+        `am` prints the intent, so only what a line begins with counts; a warning that the viewer
+        was running already is none. It exits with 0 also for an error on some phones. Source: AOSP
+        ActivityManagerShellCommand, runStartActivity.
+        """
+        words = ("start", "-a", _VIEW, "-d", url)
+        answer = self._run("am", *words, expect=None, limit=START_SECONDS)
+        said = answer.text()
+        if _UNRESOLVED.search(said):
+            raise FailedError(Code.APP_NOT_INSTALLED, f"no app on the phone opens {url}")
+        if answer.code or _AM_ERROR.search(said):
+            message = f"`am start` exited with code {answer.code} for {url}: {said[-500:]}"
+            raise FailedError(Code.SCREEN_NOT_REACHED, message)
+
+    def properties(self) -> dict[str, str]:
+        """Return every system property by its name; a value may have several lines."""
+        said = self._run("getprop").text()
+        return {match[1]: match[2] for match in _PROPERTY.finditer(said)}
 
     def stop(self, package: str) -> None:
         """End an app."""
@@ -285,6 +332,16 @@ class Phone:
 
     def _limit(self, seconds: float | None = None) -> float:
         return min(seconds or COMMAND_SECONDS, self._pace.remaining())
+
+
+def check_chosen(component: str, url: str) -> None:
+    """Raise `no_default_app` for the dialog that asks which app opens a URL."""
+    if component.endswith(_CHOOSERS):
+        message = (
+            f"several apps on the phone can open {url}, and none is the default: set a default "
+            f"browser in the phone's settings (the phone would show {component})"
+        )
+        raise FailedError(Code.NO_DEFAULT_APP, message)
 
 
 def typed_pieces(text: str) -> Sequence[str]:

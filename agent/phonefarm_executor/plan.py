@@ -33,7 +33,7 @@ class Plan:
     media_folder: str  # where apps can read; "" for a run that pushes nothing
     cap_seconds: float
     skip: frozenset[int]
-    profile: Profile
+    profile: Profile  # app_profile.NO_PROFILE for a run without an app
     account_names: frozenset[str]  # of whom may be logged in; empty: not known
     steps: tuple[Step, ...]
 
@@ -52,7 +52,9 @@ def read_plan(path: Path) -> Plan:
     skip = content.get("skip", [])
     if not isinstance(skip, list) or not all(isinstance(index, int) for index in skip):
         raise _invalid("skip must be a list of indices")
-    profile = read_profile(content.get("profile"))
+    if "profile" not in content:
+        raise _invalid("profile is missing: it must be an object, or null for a run without an app")
+    profile = read_profile(content["profile"])
     steps = tuple(_step(place, action) for place, action in enumerate(actions))
     return Plan(
         run_id=_text(content, "run_id"),

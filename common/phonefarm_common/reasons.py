@@ -114,6 +114,7 @@ class FailureCode(StrEnum):
     PLAN_INVALID = "plan_invalid"
     APP_NOT_INSTALLED = "app_not_installed"
     APP_UPDATE_REQUIRED = "app_update_required"
+    NO_DEFAULT_APP = "no_default_app"
     OUTCOME_UNKNOWN = "outcome_unknown"
     ASSET_MISSING = "asset_missing"
     ASSET_TOO_LARGE = "asset_too_large"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Container
 
 from phonefarm_simulator.app_account import Account
+from phonefarm_simulator.browser_app import BrowserApp, browser_screen
 from phonefarm_simulator.screens import app_screen
 from phonefarm_simulator.shop_app import ShopApp
 from phonefarm_simulator.shop_screens import shop_screen
@@ -10,20 +11,26 @@ from phonefarm_simulator.short_video_app import ShortVideoApp
 from phonefarm_simulator.system_screens import launcher_screen
 from phonefarm_simulator.views import View
 
-App = ShortVideoApp | ShopApp
+App = ShortVideoApp | ShopApp | BrowserApp
 
 
 class Apps:
-    """The short-video app and the shop; at most one is in front, else the launcher is."""
+    """The short-video app, the shop and the browser; at most one is in front, or the launcher."""
 
     def __init__(
-        self, *, video: ShortVideoApp, shop: ShopApp, new_account: Callable[[], Account]
+        self,
+        *,
+        video: ShortVideoApp,
+        shop: ShopApp,
+        browser: BrowserApp,
+        new_account: Callable[[], Account],
     ) -> None:
         """Use *new_account* for the short-video app whose data were cleared."""
         self.video = video
         self.shop = shop
+        self.browser = browser
         self._new_account = new_account
-        self.all: tuple[App, ...] = (video, shop)
+        self.all: tuple[App, ...] = (video, shop, browser)
 
     @property
     def front(self) -> App | None:
@@ -41,6 +48,8 @@ class Apps:
                 return app_screen(video)
             case ShopApp() as shop:
                 return shop_screen(shop, locale=locale)
+            case BrowserApp() as browser:
+                return browser_screen(browser)
             case None:
                 return launcher_screen(installed)
 
@@ -69,5 +78,7 @@ class Apps:
                 video.clear_data(self._new_account())
             case ShopApp() as shop:
                 shop.clear_data()
+            case BrowserApp() as browser:
+                browser.clear_data()
             case None:
                 pass

@@ -4,7 +4,12 @@ import uuid
 import zlib
 from dataclasses import dataclass
 
-from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE, SHOP_PACKAGE
+from phonefarm_simulator.views import (
+    APP_PACKAGE,
+    BROWSER_PACKAGE,
+    LAUNCHER_PACKAGE,
+    SHOP_PACKAGE,
+)
 
 APP_VERSION = "1.4.2"
 APP_VERSION_CODE = 142
@@ -82,6 +87,7 @@ def default_packages() -> dict[str, Package]:
     return {
         "android": system("/system/framework/framework-res.apk"),
         LAUNCHER_PACKAGE: system("/system/priv-app/Launcher3/Launcher3.apk"),
+        BROWSER_PACKAGE: system("/product/app/Browser/Browser.apk"),
         "com.android.inputmethod.latin": system("/system/app/LatinIME/LatinIME.apk"),
         APP_PACKAGE: Package(
             path=f"/data/app/{APP_PACKAGE}-1/base.apk",

@@ -32,6 +32,7 @@ class Kind(enum.StrEnum):
     APP_REMOVED = "app_removed"
     SCREEN_SHOWN = "screen_shown"
     SEARCHED = "searched"
+    URL_OPENED = "url_opened"
     VIDEO_SHOWN = "video_shown"
     TYPED = "typed"
     TYPING_REFUSED = "typing_refused"

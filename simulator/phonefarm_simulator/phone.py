@@ -15,6 +15,7 @@ from phonefarm_simulator.adb_stream import Stream
 from phonefarm_simulator.app_account import Account, PostFailure
 from phonefarm_simulator.apps import Apps
 from phonefarm_simulator.battery import Battery
+from phonefarm_simulator.browser_app import BrowserApp
 from phonefarm_simulator.clipboard import Clipboard
 from phonefarm_simulator.display import Display
 from phonefarm_simulator.factory import build_properties, default_packages, default_settings
@@ -30,12 +31,7 @@ from phonefarm_simulator.shop_app import ShopApp
 from phonefarm_simulator.short_video_app import UPLOAD_SECONDS, ShortVideoApp
 from phonefarm_simulator.system_screens import covering_screen
 from phonefarm_simulator.ui_automation import UiAutomation
-from phonefarm_simulator.views import (
-    KEYGUARD_PACKAGE,
-    LAUNCHER_PACKAGE,
-    SCREEN,
-    View,
-)
+from phonefarm_simulator.views import KEYGUARD_PACKAGE, LAUNCHER_PACKAGE, SCREEN, View
 
 KEYGUARD_WINDOW = "NotificationShade"
 """What `mCurrentFocus` names while a keyguard or the notifications lie over the screen."""
@@ -103,6 +99,7 @@ class Phone:
         self.apps = Apps(
             video=self.app,
             shop=ShopApp(customer=f"shopper-{serial.lower()}", record=self.record),
+            browser=BrowserApp(record=self.record),
             new_account=self._default_account,
         )
         for fault, settings in self.personality.faults.items():

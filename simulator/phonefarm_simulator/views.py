@@ -9,6 +9,7 @@ WIDTH = 720
 HEIGHT = 1280
 APP_PACKAGE = "com.example.shortvideo"
 SHOP_PACKAGE = "com.example.shop"
+BROWSER_PACKAGE = "com.example.browser"
 LAUNCHER_PACKAGE = "com.android.launcher"
 KEYGUARD_PACKAGE = "com.android.systemui"
 

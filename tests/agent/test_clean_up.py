@@ -66,3 +66,14 @@ def test_a_phone_that_does_not_know_its_home_screen_is_not_called_dirty() -> Non
     out = "--left\n--home\nError: unknown command\n mCurrentFocus=Window{1a u0 com.other/.Main}\n"
 
     assert cleanup.residue(request(), Answer(out=out, error="", code=0)) == ()
+
+
+def test_behind_a_run_without_an_app_no_app_is_stopped() -> None:
+    """Its folder goes, and the home screen comes."""
+    alone = RunResources(phone_folder=GROUND.phone_folder, media_folder="", package="")
+    asked = cleanup.clean_up(CleanupRequest(run_id="r1", epoch=1, serialno="S", resources=alone))
+
+    assert "force-stop" not in asked
+    assert "pidof" not in asked
+    assert "rm -rf /data/local/tmp/phonefarm/r1" in asked
+    assert "input keyevent 3" in asked

@@ -144,6 +144,48 @@ ENQUEUE_RULES: Final = (
             ("maintenance", {"steps": [STEP]}),
         )
     ),
+    *(
+        Rule(
+            says=f"work without an app refuses the URL {url!r}",
+            body=of("open_url", url=url) | direct(phone_id="ph-sim4"),
+            error="invalid_request",
+            fields=("inputs.url",),
+        )
+        for url in (
+            "https://e.example/a b",
+            'https://e.example/"',
+            "https://e.example/';reboot",
+            "https://e.example/;reboot",
+            "intent:#Intent;end",
+            "file:///sdcard/x",
+            "javascript:alert(1)",
+        )
+    ),
+    *(
+        Rule(
+            says=f"{name} needs no account and no verification",
+            body=of(name, **inputs) | direct(phone_id="ph-sim4") | {"mode": "unattended"} | DRY,
+            status=200,
+            answer=PLANS_ONE,
+        )
+        for name, inputs in (
+            ("take_screenshot", {}),
+            ("open_url", {"url": "https://e.example/"}),
+            ("read_properties", {"names": ["ro.product."]}),
+        )
+    ),
+    Rule(
+        says="work without an app refuses an account",
+        body=of("take_screenshot") | direct(phone_id="ph-sim1", account_id="acc-SIM1"),
+        error="invalid_request",
+        fields=("target.account_id",),
+    ),
+    Rule(
+        says="work without an app has no app",
+        body=of("take_screenshot", app="shortvideo") | direct(phone_id="ph-sim1"),
+        error="unsupported_input:app",
+        fields=("inputs.app",),
+    ),
     Rule(
         says="direct needs a phone or an account",
         body=direct(),

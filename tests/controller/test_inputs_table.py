@@ -8,12 +8,46 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from phonefarm_common.reasons import FarmError
 from phonefarm_controller.capabilities.catalog import CAPABILITIES, planned
+from phonefarm_controller.capabilities.outputs import OUTPUTS
 from phonefarm_controller.model.plans import MOST_CAP_SECONDS, Plan
 from phonefarm_controller.model.requests import Mode, Routing, Target
 from support.examples import given
 from support.world import submission
 
 K, F, M = "keyword_warmup", "fyp_warmup", "maintenance"
+S, U, R = "take_screenshot", "open_url", "read_properties"
+HOSTILE_URLS = (
+    "",
+    "example.com",
+    "HTTPS://example.com/",
+    "https://",
+    "https://?q=1",
+    "https://exa mple.com/",
+    "https://example.com/a b",
+    'https://example.com/"x',
+    "https://example.com/'; reboot '",
+    "https://example.com/;reboot",
+    "https://example.com/`id`",
+    "https://example.com/a\\b",
+    "https://example.com/a|b",
+    "https://example.com/<b>",
+    "https://example.com/\n",
+    "https://example.com/\x00",
+    "https://example.com/%zz",
+    "https://ex\u00e4mple.com/",
+    "https://example.com/\u6771\u4eac",
+    "https://user:password@example.com/",
+    "https://example.com:port/",
+    "intent://example.com#Intent;scheme=https;end",
+    "intent:#Intent;action=android.intent.action.CALL;end",
+    "file:///sdcard/secret.txt",
+    "content://sms",
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "market://details?id=x",
+    "https://example.com/" + "x" * 2000,
+)
+"""What a phone's viewer must never get."""
 
 
 def plan_of(capability: str, inputs: Any, *, dummy_allowed: bool = True, **changes: Any) -> Plan:
@@ -101,6 +135,23 @@ BAD: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
         ["steps[0].params.bio", "steps[0].params.username"],
     ),
     (M, edit(bio="b") | {"metadata": []}, "invalid_request", ["metadata"]),
+    (S, {"ui_dump": "yes"}, "invalid_request", ["ui_dump"]),
+    (S, {"ui_dump": 1}, "invalid_request", ["ui_dump"]),
+    (S, {"app": "shortvideo"}, "unsupported_input:app", ["app"]),
+    (U, {}, "invalid_request", ["url"]),
+    (U, {"url": 5}, "invalid_request", ["url"]),
+    (U, {"url": "https://example.com/", "seconds": 121}, "invalid_request", ["seconds"]),
+    (U, {"url": "ftp://x", "seconds": -1}, "invalid_request", ["url", "seconds"]),
+    (R, {}, "invalid_request", ["names"]),
+    (R, {"names": "ro.product.model"}, "invalid_request", ["names"]),
+    (R, {"names": []}, "invalid_request", ["names"]),
+    (R, {"names": ["a"] * 201}, "invalid_request", ["names"]),
+    (
+        R,
+        {"names": ["ok.name", ".", "a..b", ".a", "a b", "a;reboot", "a\n", "$(id)"]},
+        "invalid_request",
+        [f"names[{n}]" for n in range(1, 8)],
+    ),
     ("post_everything", {}, "unknown_capability:post_everything", []),
 )
 GOOD: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -113,6 +164,12 @@ GOOD: tuple[tuple[str, dict[str, Any]], ...] = (
     (K, {"keywords": ["x" * 100] * 20, "app": "y" * 64, "dummy": {}}),
     (F, {"judge_prompt": "p", "max_videos": 200, "watch_seconds": 60}),
     (M, edit(bio="b", username=None) | {"metadata": {"why": "new"}}),
+    (S, {}),
+    (S, {"ui_dump": True}),
+    (S, {"ui_dump": None, "dummy": {"seconds": 0}}),
+    (U, {"url": "https://example.com"}),
+    (U, {"url": "http://10.0.0.5:8080/a_(b)*,$!~?q=1&x=%3B%27#top", "seconds": 0}),
+    (R, {"names": ["ro.build.version.release", "ro.product.", "persist.sys.a-b@1:c_d"]}),
     (M, {"steps": [edit(bio="b")["steps"][0] | {"mutation_kind": "k", "randomized": True}]}),
 )
 TOO_LONG = {"keywords": ["a"] * 20, "videos_per_keyword": 50, "watch_seconds": 120}
@@ -131,6 +188,32 @@ def test_bad_inputs_are_refused_with_every_wrong_field(
     assert refused.value.text == reason
     assert named == ([f"inputs.{name}" for name in fields] or ["capability"])
     assert all(problem.message for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize("url", HOSTILE_URLS, ids=repr)
+def test_a_hostile_url_is_refused_by_its_field(url: str) -> None:
+    """The server and its schema agree, and the message says what to write."""
+    with pytest.raises(FarmError) as refused:
+        plan_of(U, {"url": url})
+
+    (problem,) = refused.value.problems
+    assert problem.field == "inputs.url"
+    assert problem.message
+    assert not validator(U).is_valid({"url": url})
+
+
+def test_the_message_names_the_character_and_what_to_write_instead() -> None:
+    """A caller needs no page to mend the URL."""
+    with pytest.raises(FarmError) as refused:
+        plan_of(U, {"url": "https://example.com/a;b"})
+
+    (problem,) = refused.value.problems
+    assert problem.message == ("must not contain ';': in the path and the query, write %3B instead")
+
+
+def test_each_capability_says_what_its_caller_gets() -> None:
+    """A new one cannot be forgotten."""
+    assert CAPABILITIES.keys() <= OUTPUTS.keys()
 
 
 @pytest.mark.parametrize(
@@ -244,6 +327,21 @@ def test_the_plans_do_in_order_what_was_asked() -> None:
     ]
 
 
+def test_the_plans_without_an_app_start_and_stop_none() -> None:
+    """Each in one line."""
+    url = "https://example.com/"
+
+    assert _story(plan_of(S, {"ui_dump": True})) == [
+        ("screenshot", {"name": "screen"}),
+        ("ui_dump", {"name": "screen"}),
+    ]
+    assert _story(plan_of(U, {"url": url})) == [
+        ("open_url", {"url": url, "seconds": 5}),
+        ("screenshot", {"name": "page"}),
+    ]
+    assert _story(plan_of(R, {"names": ["a.b"]})) == [("read_properties", {"names": ["a.b"]})]
+
+
 def _story(plan: Plan) -> list[tuple[str, Any]]:
     return [(action.kind, action.params) for action in plan.actions]
 
@@ -264,11 +362,17 @@ NAMES = st.sampled_from(
         "steps",
         "metadata",
         "dummy",
+        "url",
+        "seconds",
+        "names",
+        "ui_dump",
         "other",
     ]
 )
 LIKELY = st.one_of(
     JSON,
+    st.text("aZ0.:/?#[]@!$&'()*+,;=%-_~ \n\u00e9").map("https://a".__add__),
+    st.lists(st.text("aZ0._@:- \n;"), max_size=5),
     st.lists(st.text(max_size=9), max_size=22),
     st.integers(-1, 250),
     st.lists(
@@ -280,7 +384,10 @@ LIKELY = st.one_of(
 )
 
 
-@given(capability=st.sampled_from([K, F, M]), inputs=st.dictionaries(NAMES, LIKELY, max_size=6))
+@given(
+    capability=st.sampled_from([K, F, M, S, U, R]),
+    inputs=st.dictionaries(NAMES, LIKELY, max_size=6),
+)
 def test_any_inputs_make_a_plan_that_fits_or_an_error_that_says_why(
     capability: str, inputs: dict[str, Any]
 ) -> None:
@@ -290,8 +397,8 @@ def test_any_inputs_make_a_plan_that_fits_or_an_error_that_says_why(
     except FarmError as error:
         refused = error
     else:
-        assert plan.actions[0].kind == "launch_app"
-        assert plan.actions[-1].kind == "stop_app"
+        ends = (plan.actions[0].kind == "launch_app", plan.actions[-1].kind == "stop_app")
+        assert set(ends) == {CAPABILITIES[capability].needs_app}
         assert sum(action.limit_seconds for action in plan.actions) > 0
         assert plan.cap_seconds <= MOST_CAP_SECONDS
         assert validator(capability).is_valid(inputs)

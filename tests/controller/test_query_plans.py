@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from phonefarm_controller.model.items import NO_APP
 from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.store import queue
 from phonefarm_controller.store.database import Database
@@ -30,6 +31,9 @@ async def _what_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> Asked
         async with world.database.reading() as tx:
             await queue.open_phone_only(tx, [f"ph-{serial}" for serial in SERIALS])
             await queue.golden_jobs_since(tx, tx.now)
+            await queue.any_without_app(tx)
+            await queue.first_bound_without_app(tx, [f"ph-{serial}" for serial in SERIALS])
+            await queue.first_open(tx, app=NO_APP, phone_group=None, limit=5)
     return _of_the_queue(asked)
 
 
@@ -133,8 +137,11 @@ async def _read(database: Database, sql: str, parameters: Any) -> float:
 
 def _walks(detail: str) -> bool:
     """Tell whether a step of SQLite's plan goes through the queue."""
-    first_of_index = "USING INDEX ix_queue_items_bound_ready"  # it stops at one row
-    return detail.startswith("SCAN queue_items") and first_of_index not in detail
+    if not detail.startswith("SCAN queue_items"):
+        return False
+    # Each stops at one row of what is claimable.
+    first_of_index = {"ix_queue_items_bound_ready", "ix_queue_items_without_app_ready"}
+    return detail.rpartition(" USING INDEX ")[2] not in first_of_index
 
 
 def _rows_of(plan: dict[str, Any]) -> float:

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import strategies as st
 from phonefarm_common.reasons import FarmError
 from phonefarm_controller.model.requests import AccountFact, PhoneFact, Routing, Target, TargetFacts
-from phonefarm_controller.processes.targets import MOST_IN_A_GROUP, Slot, resolve
+from phonefarm_controller.processes.targets import (
+    MOST_IN_A_GROUP,
+    Slot,
+    resolve,
+    resolve_without_account,
+)
 from support.examples import given
 
 D, Q, G = Routing.DIRECT, Routing.QUEUE, Routing.GROUP
@@ -241,3 +246,63 @@ def test_whatever_the_target_slots_are_distinct_and_can_work(**drawn: Any) -> No
                 assert not FACTS.phones[place.phone_id or ""].retired
         return
     assert refused.problems
+
+
+def alone(phone: str | None = None, group: str | None = None) -> Slot:
+    """Return the slot of work without an app."""
+    return Slot(app="", phone_id=phone, phone_group=group)
+
+
+@pytest.mark.parametrize(
+    ("target", "slots"),
+    [
+        ({"routing": D, "phone_id": "p1"}, (alone("p1"),)),
+        ({"routing": D, "phone_id": "bare"}, (alone("bare"),)),
+        ({"routing": D, "phone_id": "crowded"}, (alone("crowded"),)),
+        ({"routing": Q}, (alone(),)),
+        ({"routing": Q, "phone_group": "broken"}, (alone(group="broken"),)),
+        ({"routing": G, "phone_ids": ("bare", "p1", "bare")}, (alone("bare"), alone("p1"))),
+        ({"routing": G, "phone_group": "broken"}, (alone("p1"), alone("bare"))),
+        ({"routing": G, "phone_id": "p2"}, (alone("p2"),)),
+    ],
+    ids=str,
+)
+def test_work_without_an_app_needs_a_phone_alone(
+    target: dict[str, Any], slots: tuple[Slot, ...]
+) -> None:
+    """Whatever accounts are bound to it."""
+    assert resolve_without_account(Target(**target), facts=FACTS) == slots
+
+
+@pytest.mark.parametrize(
+    ("target", "reason", "fields"),
+    [
+        ({"routing": D}, "invalid_request", ["target.phone_id"]),
+        ({"routing": D, "account_id": "a1"}, "invalid_request", ["target.account_id"]),
+        (
+            {"routing": G, "account_ids": ("a1",), "account_group": "team", "phone_id": "p1"},
+            "invalid_request",
+            ["target.account_group", "target.account_ids"],
+        ),
+        ({"routing": D, "phone_id": "who"}, "unknown_phone:who", ["target.phone_id"]),
+        ({"routing": D, "phone_id": "retired"}, "inactive_phone:retired", ["target.phone_id"]),
+        (
+            {"routing": G, "phone_ids": ("p1", "retired")},
+            "inactive_phone:retired",
+            ["target.phone_ids"],
+        ),
+        ({"routing": Q, "phone_group": "no"}, "unknown_group:no", ["target.phone_group"]),
+        ({"routing": Q, "phone_id": "p1"}, "invalid_request", ["target.phone_id"]),
+        ({"routing": G}, "empty_group", ["target"]),
+    ],
+    ids=str,
+)
+def test_a_target_that_work_without_an_app_cannot_use_is_refused(
+    target: dict[str, Any], reason: str, fields: list[str]
+) -> None:
+    """Every field about accounts is named: nobody shall believe that the account is reserved."""
+    with pytest.raises(FarmError) as refused:
+        resolve_without_account(Target(**target), facts=FACTS)
+
+    assert refused.value.text == reason
+    assert [problem.field for problem in refused.value.problems] == fields

@@ -145,7 +145,7 @@ def _understand(path: Path) -> None:
         ("actions", {}),
         ("actions", [1]),
         ("actions", [{"index": 1, "kind": "launch_app", "limit_seconds": 1, "repeat": "safe"}]),
-        ("profile", None),
+        ("profile", ""),
         ("profile", {}),
     ],
 )

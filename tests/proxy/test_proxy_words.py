@@ -208,6 +208,55 @@ def test_a_line_that_passes_holds_nothing_a_shell_acts_on(text: str) -> None:
     assert split(shlex.join(words)) == words
 
 
+URL = "https://example.com/a?q=1&x=$(2)#top"
+OPENING = Scope(phone_folder=FOLDER, package="", words=DEFAULT_WORDS, urls=frozenset({URL}))
+VIEW = "-a android.intent.action.VIEW -d"
+WHICH = f"cmd package resolve-activity --brief {VIEW}"
+
+
+def test_a_run_may_open_the_urls_of_its_plan_and_no_other() -> None:
+    """Which viewer it would be is a read; starting it is an act; other runs may do neither."""
+    which, start = f"{WHICH} '{URL}'", f"am start {VIEW} '{URL}'"
+
+    assert check_command(which, OPENING).effect is Effect.READS
+    assert check_command(start, OPENING).effect is Effect.ACTS
+    assert split(check_command(start, OPENING).text)[-1] == URL
+    for command in (which, start):
+        with pytest.raises(RequestRefusedError):
+            check_command(command, SCOPE)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"am start {VIEW} https://example.com/",
+        f"am start {VIEW} '{URL}/'",
+        f"am start {VIEW} intent:#Intent",
+        f"am start {VIEW} file:///sdcard/x",
+        f"am start -a android.intent.action.CALL -d '{URL}'",
+        f"am start {VIEW} '{URL}' -n com.android.settings/.Settings",
+        f"am start {VIEW} '{URL}' --es a b",
+        f"am start -d '{URL}'",
+        f"am start -W {VIEW} '{URL}'",
+        f"am start '{URL}'",
+        f"am broadcast {VIEW} '{URL}'",
+        "am start -n /.Main",
+        "am start -n com.example.shortvideo/.Main",
+        "am force-stop ''",
+        "am force-stop com.example.browser",
+        f"{WHICH} https://example.com/",
+        f"cmd package resolve-activity {VIEW} '{URL}'",
+        "cmd package list packages",
+        "cmd package uninstall com.example.browser",
+        "cmd activity force-stop com.example.browser",
+    ],
+)
+def test_a_run_without_an_app_may_do_nothing_else_to_apps(command: str) -> None:
+    """It starts and stops none; an empty package is none either."""
+    with pytest.raises(RequestRefusedError, match=r"."):
+        check_command(command, OPENING)
+
+
 MEDIA = "/sdcard/Movies/phonefarm-run-1"
 REAL = "/storage/emulated/0/Movies/phonefarm-run-1"
 POSTING = Scope(

@@ -405,6 +405,7 @@ async def played_agent(
     held: Iterable[agent_pb2.HeldRun] = (),
     admit: bool = True,
     runtime: str = "process",
+    runs_without_app: bool = True,
 ) -> AsyncIterator[PlayedAgent]:
     """Connect an agent with these phones (serial numbers); admitted, each with one account."""
     agent = PlayedAgent(farm, agent_id, phones)
@@ -430,6 +431,7 @@ async def played_agent(
             held_runs=held,
             time_scale=farm.scale,
             runtime=runtime,
+            runs_without_app=runs_without_app,
         )
     )
     reader = asyncio.create_task(_read(agent))

@@ -228,6 +228,7 @@ class RunBench:
     gate: Gate
     control: Control
     package: str
+    urls: frozenset[str]
     _proxies: contextlib.AsyncExitStack
 
     async def open_proxy(self) -> None:
@@ -240,6 +241,7 @@ class RunBench:
                 phone_folder=FOLDER,
                 media_folder=MEDIA_FOLDER,
                 package=self.package,
+                urls=self.urls,
                 gate=self.gate,
                 ui_port=lambda: self.control.ui_server.port if self.control.ui_server else 0,
             )
@@ -286,9 +288,16 @@ class RunBench:
 
 @asynccontextmanager
 async def run_bench(
-    tmp_path: Path, *, personality: str = DEFAULT, package: str = "com.example.shortvideo"
+    tmp_path: Path,
+    *,
+    personality: str = DEFAULT,
+    package: str = "com.example.shortvideo",
+    urls: frozenset[str] = frozenset(),
 ) -> AsyncIterator[RunBench]:
-    """Yield a bench with a connected simulated phone and an adb.sock for runs of *package*."""
+    """Yield a bench with a connected simulated phone and an adb.sock for runs of *package*.
+
+    *urls* are those that such a run may open.
+    """
     clock = SystemClock()
     directory = tmp_path / "run"
     directory.mkdir()
@@ -312,6 +321,7 @@ async def run_bench(
             gate=Gate(deadline=clock.monotonic() + 600, clock=clock),
             control=control,
             package=package,
+            urls=urls,
             _proxies=proxies,
         )
         await bench.open_proxy()

@@ -586,6 +586,21 @@ async def no_phone_with_app(world: World) -> Expected:
 
 
 @situation
+async def agent_too_old(world: World) -> Expected:
+    """Have an agent of an older release offer the phone; the work needs no app."""
+    await world.meet("a", "p1", "p2", runs_without_app=False)
+    connect(world, "a")
+    offer(world, "p1", "p2")
+    process_id = await world.accept(capability="take_screenshot", inputs={}, target=ON_P1)
+    return Expected(
+        process_id=process_id,
+        reasons={"agent_too_old": 1},
+        phones=(("ph-p1", "agent_too_old", "a"),),
+        remedies=("upgrade the agent a",),
+    )
+
+
+@situation
 async def wrong_app(world: World) -> Expected:
     """Leave a phone of the group without an account of the app."""
     await put_group(world, "ph-p1")

@@ -243,6 +243,7 @@ class World:
         *serials: str,
         held: Sequence[HeldRun] = (),
         runtime: str = "process",
+        runs_without_app: bool = True,
     ) -> Welcome:
         """Let the agent say hello with these phones, in a new life."""
         self.incarnations[agent_id] = self.incarnations.get(agent_id, 0) + 1
@@ -257,6 +258,7 @@ class World:
                 time_scale=1.0,
                 phones=tuple(seen_phone(serial) for serial in serials),
                 held=tuple(held),
+                runs_without_app=runs_without_app,
             )
         )
         self.terms[agent_id] = greeted.term

@@ -146,6 +146,7 @@ class AdbPhones:
                 phone_folder=resources.phone_folder,
                 media_folder=resources.media_folder,
                 package=resources.package,
+                urls=resources.urls,
                 gate=gate,
                 ui_port=lambda: server.port,
             ),

@@ -24,11 +24,12 @@ class LocatedPhone:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResources:
-    """A run's own folders on the phone, and the one app it drives."""
+    """A run's own folders on the phone, the one app it drives, and the URLs it opens."""
 
     phone_folder: str
     media_folder: str  # where apps can read; "" for a run that pushes nothing
-    package: str
+    package: str  # "" for a run without an app
+    urls: frozenset[str] = frozenset()
 
 
 class RunAccess(Protocol):

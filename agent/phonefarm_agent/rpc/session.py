@@ -217,6 +217,7 @@ class Session:
                 held_runs=[convert.held_to_wire(run) for run in self._host.held()],
                 time_scale=self._identity.time_scale,
                 runtime=self._identity.runtime,
+                runs_without_app=True,
             )
         )
 

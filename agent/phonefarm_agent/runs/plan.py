@@ -78,6 +78,7 @@ def build_plan(assignment: Assignment, *, adb_serial: str) -> Plan:
             phone_folder=phone_folder(ref.run_id),
             media_folder=media_folder,
             package=package if isinstance(package, str) else "",
+            urls=_urls(actions),
         ),
         longest_limit=max(limits, default=DEFAULT_LIMIT_SECONDS),
         actions=len(actions),
@@ -108,6 +109,17 @@ def _wishes(actions: list[dict[str, Any]]) -> dict[int, str]:
             case _:
                 pass
     return found
+
+
+def _urls(actions: list[dict[str, Any]]) -> frozenset[str]:
+    found = set()
+    for action in actions:
+        match action:
+            case {"kind": "open_url", "params": {"url": str(url)}}:
+                found.add(url)
+            case _:
+                pass
+    return frozenset(found)
 
 
 def _assets(actions: list[dict[str, Any]]) -> dict[str, WantedAsset]:

@@ -5,5 +5,6 @@ from phonefarm_executor.actions import (  # noqa: F401 - registers
     browsing,
     check_profile,
     edit_profile,
+    phone_actions,
     posting,
 )

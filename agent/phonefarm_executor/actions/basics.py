@@ -9,6 +9,7 @@ from phonefarm_executor.actions.registry import (
     SelectorName,
     TypedText,
     action,
+    phone_action,
 )
 from phonefarm_executor.failures import Code, FailedError
 
@@ -82,13 +83,13 @@ def wait_for(context: Context, *, selector: SelectorName, seconds: float) -> Out
     return find(context, selector=selector, seconds=seconds)
 
 
-@action
+@phone_action
 def screenshot(context: Context, *, name: FileName) -> Outputs:
     """Keep the screen as a picture."""
     return _kept(context.evidence.keep_picture(f"{name}.png", context.index))
 
 
-@action
+@phone_action
 def ui_dump(context: Context, *, name: FileName) -> Outputs:
     """Keep the screen as a UI dump."""
     screen = context.drive.reader.look()

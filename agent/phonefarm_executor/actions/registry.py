@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NewType
 
 from phonefarm_executor.app_driver import Drive
-from phonefarm_executor.app_profile import Profile
+from phonefarm_executor.app_profile import NO_PROFILE, Profile
 from phonefarm_executor.evidence import Evidence
 from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.plan import Step
@@ -29,6 +29,11 @@ Direction = NewType("Direction", str)
 """Where the finger goes."""
 AssetName = NewType("AssetName", str)
 """What the run calls a file it fetches: a plain short name."""
+
+PageUrl = NewType("PageUrl", str)
+"""An http or https URL in ASCII, with nothing that a shell reads as more."""
+PropertyNames = NewType("PropertyNames", tuple[str, ...])
+"""Names of system properties; one with a dot at its end stands for all that begin with it."""
 
 UNTYPEABLE = "[\\u0000-\\u0009\\u000b-\\u001f\\u007f-\\u009f\\ud800-\\udfff\\ufffe\\uffff]"
 """What no way of typing puts into a field; the controller refuses the same."""
@@ -56,12 +61,15 @@ class Kind:
     function: Callable[..., Outputs]
     parameters: Mapping[str, inspect.Parameter]
     check: Callable[[Profile], object]
+    needs_app: bool
 
     def bind(self, step: Step, profile: Profile) -> dict[str, Any]:
         """Return the function's arguments; `plan_invalid` or `text_not_typeable` names the param.
 
         Nothing is done on the phone.
         """
+        if profile is NO_PROFILE and self.needs_app:
+            raise _invalid(step, "needs an app profile")
         unknown = sorted(step.params.keys() - self.parameters.keys())
         if unknown:
             raise _invalid(step, f"has unknown params: {', '.join(unknown)}")
@@ -80,11 +88,15 @@ KINDS: dict[str, Kind] = {}
 
 
 def action(
-    function: Callable[..., Outputs], *, check: Callable[[Profile], object] = lambda _profile: None
+    function: Callable[..., Outputs],
+    *,
+    check: Callable[[Profile], object] = lambda _profile: None,
+    needs_app: bool = True,
 ) -> Callable[..., Outputs]:
     """Register *function* as the kind of its name; its keyword-only parameters are the params.
 
-    *check* raises `plan_invalid` for a profile that the kind cannot work with.
+    *check* raises `plan_invalid` for a profile that the kind cannot work with. Only what does not
+    need an app may be in a plan without a profile.
     """
     signature = inspect.signature(function)
     KINDS[function.__name__] = Kind(
@@ -96,8 +108,14 @@ def action(
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         },
         check=check,
+        needs_app=needs_app,
     )
     return function
+
+
+def phone_action(function: Callable[..., Outputs]) -> Callable[..., Outputs]:
+    """Register *function* as a kind that needs no app."""
+    return action(function, needs_app=False)
 
 
 def action_with(
@@ -128,8 +146,12 @@ def _checked(step: Step, name: str, wanted: Any, value: Any, profile: Profile) -
         if not number or not 0 <= value < 1e6:
             raise _invalid(step, f"{name} must be a number of seconds, 0 or greater")
         return float(value)
+    if wanted == PropertyNames:
+        return _property_names(step, name, value)
     if not isinstance(value, str):
         raise _invalid(step, f"{name} must be a string")
+    if wanted == PageUrl and not re.fullmatch(r"https?://[A-Za-z0-9._~:/?#@!$&()*+,=%-]+", value):
+        raise _invalid(step, f"{name} must be an http or https URL: {value[:200]!r}")
     if wanted == TypedText and not is_typeable(value):
         raise FailedError(
             Code.TEXT_NOT_TYPEABLE,
@@ -152,6 +174,14 @@ def _checked(step: Step, name: str, wanted: Any, value: Any, profile: Profile) -
     if wanted == Direction and value not in DIRECTIONS:
         raise _invalid(step, f"{name} must be one of {', '.join(DIRECTIONS)}")
     return value
+
+
+def _property_names(step: Step, name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(
+        isinstance(each, str) and re.fullmatch(r"[A-Za-z0-9_@:.-]{1,256}", each) for each in value
+    ):
+        raise _invalid(step, f"{name} must be a list of property names")
+    return tuple(value)
 
 
 def is_typeable(text: str) -> bool:

@@ -40,6 +40,7 @@ class AgentHello:
     time_scale: float
     phones: tuple[ReportedPhone, ...]
     held: tuple[HeldRun, ...]
+    runs_without_app: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,7 @@ class Handshake:
                 incarnation=hello.incarnation,
                 version=hello.version,
                 runtime=hello.runtime,
+                runs_without_app=hello.runs_without_app,
                 term=0,
                 connected=True,
                 heard_at=tx.now,

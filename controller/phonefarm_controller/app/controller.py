@@ -22,7 +22,12 @@ from phonefarm_controller.app.services import build_services
 from phonefarm_controller.app.wiring import Core, build_features, core_of
 from phonefarm_controller.evidence.availability import claim_backend
 from phonefarm_controller.evidence.backends.open import open_backend
-from phonefarm_controller.model.app_profiles import Profile, ProfileError, read_profile
+from phonefarm_controller.model.app_profiles import (
+    NO_PROFILE,
+    Profile,
+    ProfileError,
+    read_profile,
+)
 from phonefarm_controller.monitoring.metrics import ControllerMetrics, serving_metrics
 from phonefarm_controller.monitoring.span_totals import SpanTotals
 from phonefarm_controller.monitoring.watchdog import watchdog
@@ -162,7 +167,7 @@ async def store_app_profiles(database: Database, own: Path) -> dict[str, Profile
         except ProfileError as error:
             log.error("profile.refused", profile=name, error=str(error))  # noqa: TRY400 - told whole
     async with database.writing() as tx:
-        for profile in profiles.values():
+        for profile in (NO_PROFILE, *profiles.values()):
             await keep_profile(tx, version=profile.version, name=profile.name, content=profile.toml)
     return profiles
 

@@ -12,7 +12,10 @@ from phonefarm_controller.capabilities.planners import (
     fyp_warmup,
     keyword_warmup,
     maintenance,
+    open_url,
     post_video,
+    read_properties,
+    take_screenshot,
 )
 from phonefarm_controller.model.errors import invalid_field, unsupported
 from phonefarm_controller.model.plans import Plan
@@ -38,6 +41,7 @@ class Capability:
     modes: tuple[Mode, ...] = (Mode.MANUAL, Mode.UNATTENDED)
     routings: frozenset[Routing]
     endpoint: str = ENQUEUE
+    needs_app: bool = True  # else it uses no app profile and no account
     needs_account: bool = False  # the caller must name it
     can_be_verified: bool  # unattended is allowed once it is live verified
     fields: tuple[Field, ...]
@@ -48,7 +52,8 @@ class Capability:
         """Return all its fields, with those that every capability of its endpoint has."""
         if self.endpoint != ENQUEUE:
             return self.fields
-        return (*self.fields, _APP, _DUMMY) if dummy_allowed else (*self.fields, _APP)
+        app = (_APP,) if self.needs_app else ()
+        return (*self.fields, *app, _DUMMY) if dummy_allowed else (*self.fields, *app)
 
     def schema(self, *, dummy_allowed: bool) -> dict[str, Any]:
         """Return the JSON Schema of its inputs."""
@@ -96,6 +101,36 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
             fields=post_video.FIELDS,
             plan=post_video.plan,
         ),
+        Capability(
+            name="take_screenshot",
+            description="keep a picture of what the phone shows; it needs no app and no account",
+            needs_app=False,
+            routings=frozenset(Routing),
+            can_be_verified=False,
+            fields=take_screenshot.FIELDS,
+            plan=take_screenshot.plan,
+        ),
+        Capability(
+            name="open_url",
+            description=(
+                "open a URL in the phone's default viewer and keep a picture of it; it needs no "
+                "app and no account"
+            ),
+            needs_app=False,
+            routings=frozenset(Routing),
+            can_be_verified=False,
+            fields=open_url.FIELDS,
+            plan=open_url.plan,
+        ),
+        Capability(
+            name="read_properties",
+            description="read the phone's system properties; it needs no app and no account",
+            needs_app=False,
+            routings=frozenset(Routing),
+            can_be_verified=False,
+            fields=read_properties.FIELDS,
+            plan=read_properties.plan,
+        ),
     )
 }
 
@@ -106,6 +141,7 @@ class Planned:
 
     plan: Plan
     app: str | None
+    needs_app: bool = True
 
 
 def capability_of(submission: Submission) -> Capability:
@@ -160,12 +196,16 @@ def planned_inputs(
         raise unsupported("dummy", path=path)
     inputs = read_inputs(capability.takes(dummy_allowed=dummy_allowed), values, path=path)
     plan = replace(capability.plan(inputs), dummy=inputs.get("dummy", {}))
-    return Planned(plan=plan, app=inputs.get("app"))
+    return Planned(plan=plan, app=inputs.get("app"), needs_app=capability.needs_app)
 
 
 def needs_verification(submission: Submission) -> bool:
-    """Tell whether the request runs only when its capability was live verified."""
-    return submission.mode is Mode.UNATTENDED
+    """Tell whether the request runs only when its capability was live verified.
+
+    A verification proves that an app profile fits the app; without a profile there is none.
+    """
+    capability = CAPABILITIES[submission.capability]
+    return submission.mode is Mode.UNATTENDED and capability.needs_app
 
 
 def not_verified(capability: str) -> FarmError:

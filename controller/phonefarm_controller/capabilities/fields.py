@@ -110,6 +110,27 @@ class Url(Text):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Flag:
+    """True or false."""
+
+    name: str
+    description: str
+    default: bool = False
+    required: bool = False
+    missing: FarmError | None = None
+
+    def read(self, value: Any, where: str, problems: Problems) -> Any:
+        """Return the value."""
+        if not isinstance(value, bool):
+            problems.append(FieldProblem(field=where, message="must be true or false"))
+        return value
+
+    def schema(self) -> Schema:
+        """Return its default."""
+        return {"type": "boolean", "description": self.description, "default": self.default}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Integer:
     """A whole number between two bounds. 2.0 is one: JSON knows only numbers."""
 

@@ -79,6 +79,7 @@ class CapabilityList:
             apps=tuple(
                 _app(profile, known.get((capability.name, profile.version)))
                 for _, profile in sorted(self._profiles.items())
+                if capability.needs_app
             ),
         )
 

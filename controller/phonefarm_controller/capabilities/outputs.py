@@ -1,45 +1,44 @@
 """What a finished run hands to its caller: the outputs its capability names."""
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+Steps = Sequence[tuple[str, Any]]
+"""The kind and the outputs of each action that was done, in the order of the plan."""
 
 
 def outputs_of(capability: str, done: Sequence[tuple[str, str]]) -> str:
-    """Return the outputs as a JSON object, from (action kind, outputs JSON) in plan order."""
-    steps = [(kind, json.loads(outputs)) for kind, outputs in done]
-    match capability:
-        case "keyword_warmup":
-            return json.dumps({"keywords": _keywords(steps)})
-        case "fyp_warmup":
-            return json.dumps({"videos": _videos(steps)})
-        case "maintenance":
-            edits = [out for kind, out in steps if kind == "edit_profile_field"]
-            profile = {str(out.get("field")): out.get("value") for out in edits}
-            return json.dumps({"profile": profile})
-        case "post_video":
-            return json.dumps({"video": _last(steps, "fetch_asset"), "post": _post(steps)})
-        case "profile_check":
-            return json.dumps({"screens": _last(steps, "check_profile").get("screens", [])})
-        case _:
-            return "{}"
+    """Return the outputs as a JSON object, from (action kind, outputs JSON) in plan order.
+
+    It is empty for a capability that names none: a hold, a golden job.
+    """
+    named = OUTPUTS.get(capability)
+    if named is None:
+        return "{}"
+    return json.dumps(named([(kind, json.loads(outputs)) for kind, outputs in done]))
 
 
-def _last(steps: Sequence[tuple[str, Any]], kind: str) -> dict[str, Any]:
+def _last(steps: Steps, kind: str) -> dict[str, Any]:
     found = [out for step, out in steps if step == kind and isinstance(out, dict)]
     return found[-1] if found else {}
 
 
-def _post(steps: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _post(steps: Steps) -> dict[str, Any]:
     return {"caption": _last(steps, "write_caption").get("text"), **_last(steps, "verify_posted")}
 
 
-def _videos(steps: Sequence[tuple[str, Any]]) -> list[Any]:
+def _profile(steps: Steps) -> dict[str, Any]:
+    edits = [out for kind, out in steps if kind == "edit_profile_field"]
+    return {str(out.get("field")): out.get("value") for out in edits}
+
+
+def _videos(steps: Steps) -> list[Any]:
     listed = [out.get("videos") for kind, out in steps if kind == "scroll_feed"]
     return [video for videos in listed if isinstance(videos, list) for video in videos]
 
 
-def _keywords(steps: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
+def _keywords(steps: Steps) -> list[dict[str, Any]]:
     keywords: list[dict[str, Any]] = []
     for kind, out in steps:
         if kind == "search":
@@ -47,3 +46,22 @@ def _keywords(steps: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
         elif kind == "watch" and keywords:
             keywords[-1]["watched"].append(out)
     return keywords
+
+
+def _screenshot(steps: Steps) -> dict[str, Any]:
+    kept = {"screenshot": _last(steps, "screenshot").get("evidence")}
+    dumps = _last(steps, "ui_dump")
+    return kept | ({"ui_dump": dumps.get("evidence")} if dumps else {})
+
+
+OUTPUTS: Final[Mapping[str, Callable[[Steps], dict[str, Any]]]] = {
+    "keyword_warmup": lambda steps: {"keywords": _keywords(steps)},
+    "fyp_warmup": lambda steps: {"videos": _videos(steps)},
+    "maintenance": lambda steps: {"profile": _profile(steps)},
+    "post_video": lambda steps: {"video": _last(steps, "fetch_asset"), "post": _post(steps)},
+    "take_screenshot": _screenshot,
+    "open_url": lambda steps: {"page": _last(steps, "open_url") | _screenshot(steps)},
+    "read_properties": lambda steps: _last(steps, "read_properties"),
+    "profile_check": lambda steps: {"screens": _last(steps, "check_profile").get("screens", [])},
+}
+"""What each capability names; a test requires a row for each of them."""

@@ -39,6 +39,7 @@ async def read_phone_status(
     reports = await phone_reports.of_phones(tx, [phone.phone_id for phone in known])
     withheld = await hosts.get(tx, {phone.agent_id for phone in known})
     emptied = await agents.drained(tx)
+    capable = await agents.without_app(tx)
     away = await agents_elsewhere(tx, sessions)
     connected = {agent.agent_id for agent in away}
     connected |= {each.agent_id for each in sessions.all() if not each.closed.is_set()}
@@ -68,5 +69,6 @@ async def read_phone_status(
             needs_hands=reports[at].report.needs_hands if at in reports else "",
             host_withheld=withheld[owner].withheld if owner in withheld else "",
             proving=phone.verdict.proving,
+            runs_without_app=owner in capable,
         )
     return PhoneStatuses(phones=seen, reports=reports, hosts=withheld)

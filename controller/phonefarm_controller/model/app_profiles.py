@@ -5,8 +5,11 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
+
+from phonefarm_controller.model.items import NO_APP
 
 
 class ProfileError(Exception):
@@ -22,6 +25,10 @@ class Profile:
     toml: str
     json: str
     screens: int = 0
+
+
+NO_PROFILE: Final = Profile(name=NO_APP, version="none", toml="", json="null")
+"""What stands for the profile of work without an app; the executor gets no profile."""
 
 
 def read_profile(name: str, toml: str) -> Profile:
@@ -43,6 +50,11 @@ def read_profile(name: str, toml: str) -> Profile:
     screens = content.get("screens")
     count = len(screens) if isinstance(screens, dict) else 0
     return Profile(name=name, version=version, toml=toml, json=text, screens=count)
+
+
+def version_of(profiles: Mapping[str, Profile], app: str) -> str:
+    """Return the version of the app's profile, also for NO_APP; FarmError `unknown_app`."""
+    return NO_PROFILE.version if app == NO_APP else profile_of(profiles, app).version
 
 
 def profile_of(profiles: Mapping[str, Profile], app: str) -> Profile:

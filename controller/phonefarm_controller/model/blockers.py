@@ -38,6 +38,7 @@ class BlockerKind(StrEnum):
     PHONE_OFFLINE = "phone_offline"
     PHONE_UNFIT = "phone_unfit"
     NOT_OFFERED = "not_offered"
+    AGENT_TOO_OLD = "agent_too_old"
     WRONG_APP = "wrong_app"
     ACCOUNT_INACTIVE = "account_inactive"
     ACCOUNT_ELSEWHERE = "account_elsewhere"
@@ -132,6 +133,7 @@ class PhoneNow:
     needs_hands: str = ""  # as its agent says
     host_withheld: str = ""  # why its agent withholds the whole host
     proving: bool = False  # it is withheld until it has passed a golden job
+    runs_without_app: bool = False  # its agent carries out plans without an app profile
 
     def active(self, app: str) -> list[AccountNow]:
         """Return the active accounts of *app* here."""
@@ -157,7 +159,11 @@ class FarmSnapshot:
         elif item.want_phone_group is not None:
             names = sorted(self.groups.get(item.want_phone_group, ()))
         else:
-            return [phone for _, phone in sorted(self.phones.items()) if phone.active(item.app)]
+            return [
+                phone
+                for _, phone in sorted(self.phones.items())
+                if item.without_app or phone.active(item.app)
+            ]
         return [self.phones[name] for name in names if name in self.phones]
 
 
@@ -296,7 +302,16 @@ def _outside(
 
 
 def blockers_of_account(item: Item, phone: PhoneNow, farm: FarmSnapshot) -> Iterator[Blocker]:
-    """Yield what keeps the item from acting on the phone for an account."""
+    """Yield what keeps the item from acting on the phone for an account, or without one."""
+    if item.without_app:
+        if not phone.runs_without_app:
+            yield Blocker(
+                kind=_K.AGENT_TOO_OLD,
+                phone_id=phone.phone_id,
+                detail=phone.agent_id,
+                subject=phone.agent_id,
+            )
+        return
     if item.want_phone_id is None:
         active = phone.active(item.app)
         if len(active) != 1:

@@ -20,6 +20,10 @@ HOLD: Final = "hold"
 """The capability of a hold: a person drives the phone, for no account."""
 GOLDEN: Final = "golden_job"
 """The capability of a golden job: the phone shows that it can work, for no account."""
+NO_APP: Final = ""
+"""The app of work that needs no app profile and no account."""
+NO_ACCOUNT: Final = ""
+"""The account of a lease that holds a phone alone."""
 NO_DEADLINE: Final = datetime(9999, 12, 31, tzinfo=UTC)
 """The deadline of an item that may wait for ever."""
 
@@ -97,6 +101,11 @@ class Item:
     def golden(self) -> bool:
         """Tell whether it is a golden job: also a phone that is to come back does it."""
         return self.capability == GOLDEN
+
+    @property
+    def without_app(self) -> bool:
+        """Tell whether it is a caller's work that needs no app profile and no account."""
+        return self.app == NO_APP
 
     @property
     def terminal(self) -> bool:

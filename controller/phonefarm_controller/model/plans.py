@@ -79,11 +79,12 @@ class Plan:
 def with_evidence(plan: Plan, name: str) -> Plan:
     """Return the plan that keeps a screenshot and a UI dump called *name* before it stops the app.
 
-    Actions before them keep their indices.
+    A plan that stops no app keeps them at its end. Actions before them keep their indices.
     """
     looks = (
         Action(kind="screenshot", params={"name": name}),
         Action(kind="ui_dump", params={"name": name}),
     )
-    *before, last = plan.actions
-    return replace(plan, actions=(*before, *looks, last))
+    stops = plan.actions[-1].kind == "stop_app"
+    place = len(plan.actions) - stops
+    return replace(plan, actions=(*plan.actions[:place], *looks, *plan.actions[place:]))

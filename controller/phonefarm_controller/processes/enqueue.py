@@ -16,7 +16,7 @@ from phonefarm_controller.capabilities.catalog import (
 )
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
-from phonefarm_controller.model.app_profiles import Profile, profile_of
+from phonefarm_controller.model.app_profiles import Profile, profile_of, version_of
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.requests import Submission, TargetFacts
 from phonefarm_controller.model.retry_policy import RetryPolicy
@@ -28,7 +28,7 @@ from phonefarm_controller.processes.creation import (
     new_process,
     read_facts,
 )
-from phonefarm_controller.processes.targets import Slot, resolve
+from phonefarm_controller.processes.targets import Slot, resolve, resolve_without_account
 from phonefarm_controller.store import processes, verifications
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -139,7 +139,10 @@ class Enqueue:
     ) -> NewProcess:
         if planned.app is not None:
             self._profile(planned.app)
-        slots = resolve(submission.target, app=planned.app, facts=facts)
+        if planned.needs_app:
+            slots = resolve(submission.target, app=planned.app, facts=facts)
+        else:
+            slots = resolve_without_account(submission.target, facts=facts)
         if needs_verification(submission):
             await self._check_verified(tx, submission, slots)
         ready_at = max(submission.not_before or tx.now, tx.now)
@@ -167,7 +170,7 @@ class Enqueue:
         return new_process(
             spec,
             planned.plan,
-            [(slot, self._profile(slot.app).version) for slot in slots],
+            [(slot, version_of(self._profiles, slot.app)) for slot in slots],
             now=tx.now,
             max_wait=self._policy.max_wait,
             ids=self._ids,

@@ -12,7 +12,7 @@ from phonefarm_controller.alarms import DiskAlarm
 from phonefarm_controller.capabilities.catalog import CAPABILITIES
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
-from phonefarm_controller.model.app_profiles import Profile, profile_of
+from phonefarm_controller.model.app_profiles import Profile, version_of
 from phonefarm_controller.model.errors import check_reason, conflict, unknown_process
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.plans import Plan
@@ -147,7 +147,7 @@ class RerunProcess:
                 account_id=item.want_account_id,
                 phone_group=item.want_phone_group,
             )
-            slots.append((slot, profile_of(self._profiles, item.app).version))
+            slots.append((slot, version_of(self._profiles, item.app)))
         # All items of a process have one plan.
         parts = (await items.plans(tx, [chosen[0].item_id]))[chosen[0].item_id]
         spec = ProcessSpec(

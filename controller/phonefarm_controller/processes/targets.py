@@ -6,6 +6,7 @@ from typing import Final
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_controller.model.errors import invalid, invalid_field
+from phonefarm_controller.model.items import NO_APP
 from phonefarm_controller.model.requests import AccountFact, Routing, Target, TargetFacts
 
 MOST_IN_A_GROUP: Final = 1000
@@ -31,6 +32,38 @@ def resolve(target: Target, *, app: str | None, facts: TargetFacts) -> tuple[Slo
             return (_queue(target, app, facts),)
         case Routing.GROUP:
             return _group(target, app, facts)
+
+
+def resolve_without_account(target: Target, *, facts: TargetFacts) -> tuple[Slot, ...]:
+    """Return one slot per item of work that needs no app and no account.
+
+    FarmError names the id or field that cannot be used; every field about accounts is one.
+    """
+    problems = [
+        FieldProblem(
+            field=f"target.{name}",
+            message="is not allowed: the capability uses no account; name phones instead",
+        )
+        for name in ("account_id", "account_group", "account_ids")
+        if getattr(target, name)
+    ]
+    if problems:
+        raise invalid(*problems)
+    _check_fields(target)
+    match target.routing:
+        case Routing.DIRECT:
+            if target.phone_id is None:
+                raise invalid_field("target.phone_id", "is required when routing is direct")
+            _known_phone(target.phone_id, facts, field="target.phone_id")
+            return (Slot(app=NO_APP, phone_id=target.phone_id),)
+        case Routing.QUEUE:
+            _check_phone_group(target, facts)
+            return (Slot(app=NO_APP, phone_group=target.phone_group),)
+        case Routing.GROUP:
+            named = _phones_of_group(target, facts)
+            for phone_id in named:
+                _known_phone(phone_id, facts, field="target.phone_ids")
+            return _distinct([Slot(app=NO_APP, phone_id=phone_id) for phone_id in named])
 
 
 def _check_fields(target: Target) -> None:
@@ -65,8 +98,7 @@ def _direct(target: Target, app: str | None, facts: TargetFacts) -> Slot:
 
 
 def _queue(target: Target, app: str | None, facts: TargetFacts) -> Slot:
-    if target.phone_group is not None and target.phone_group not in facts.phone_groups:
-        raise _missing(Reason.UNKNOWN_GROUP, target.phone_group, "target.phone_group")
+    _check_phone_group(target, facts)
     if target.account_id is not None:
         slot = _slot_of_account(target.account_id, app, facts, field="target.account_id")
         members = facts.phone_groups.get(target.phone_group or "", ())
@@ -77,22 +109,36 @@ def _queue(target: Target, app: str | None, facts: TargetFacts) -> Slot:
 
 
 def _group(target: Target, app: str | None, facts: TargetFacts) -> tuple[Slot, ...]:
-    phones = list(target.phone_ids)
+    phones = _phones_of_group(target, facts)
     accounts = list(target.account_ids)
-    if target.phone_group is not None:
-        if target.phone_group not in facts.phone_groups:
-            raise _missing(Reason.UNKNOWN_GROUP, target.phone_group, "target.phone_group")
-        phones += facts.phone_groups[target.phone_group]
     if target.account_group is not None:
         if target.account_group not in facts.account_groups:
             raise _missing(Reason.UNKNOWN_GROUP, target.account_group, "target.account_group")
         accounts += facts.account_groups[target.account_group]
-    if target.phone_id is not None:
-        phones.append(target.phone_id)
     if target.account_id is not None:
         accounts.append(target.account_id)
     slots = [_slot_of_phone(phone, app, facts, field="target.phone_ids") for phone in phones]
     slots += [_slot_of_account(name, app, facts, field="target.account_ids") for name in accounts]
+    return _distinct(slots)
+
+
+def _check_phone_group(target: Target, facts: TargetFacts) -> None:
+    if target.phone_group is not None and target.phone_group not in facts.phone_groups:
+        raise _missing(Reason.UNKNOWN_GROUP, target.phone_group, "target.phone_group")
+
+
+def _phones_of_group(target: Target, facts: TargetFacts) -> list[str]:
+    _check_phone_group(target, facts)
+    phones = list(target.phone_ids)
+    if target.phone_group is not None:
+        phones += facts.phone_groups[target.phone_group]
+    if target.phone_id is not None:
+        phones.append(target.phone_id)
+    return phones
+
+
+def _distinct(slots: list[Slot]) -> tuple[Slot, ...]:
+    """Return the slots without duplicates; FarmError when there are none, or too many."""
     distinct = tuple(dict.fromkeys(slots))
     if not distinct:
         raise FarmError(

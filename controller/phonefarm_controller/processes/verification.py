@@ -236,6 +236,9 @@ class VerificationRuns:
 
 
 def _small(capability: Capability, inputs: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if not capability.needs_app:
+        message = f"is {capability.name}, which uses no app profile and needs no verification"
+        raise invalid_field("capability", message)
     if not capability.can_be_verified:
         message = f"is {capability.name}, which never runs unattended and cannot be verified"
         raise invalid_field("capability", message)

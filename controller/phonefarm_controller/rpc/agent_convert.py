@@ -115,6 +115,7 @@ def hello_of(hello: pb.Hello) -> AgentHello:
         time_scale=hello.time_scale or 1.0,
         phones=phones_of(hello.phones),
         held=tuple(HeldRun(run=ref_of(h.run), ended=h.ended) for h in hello.held_runs),
+        runs_without_app=hello.runs_without_app,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from phonefarm_common.wire_enums import CleanupStep
 
-from phonefarm_controller.model.app_profiles import ProfileError, read_profile
+from phonefarm_controller.model.app_profiles import NO_PROFILE, ProfileError, read_profile
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease
 from phonefarm_controller.model.processes import trace_id_of
@@ -22,7 +22,7 @@ class AssignmentBuilder:
 
     def __init__(self, *, clean_up: CleanUpSteps) -> None:
         self._clean_up = clean_up
-        self._profile_json: dict[str, str] = {}  # by version
+        self._profile_json = {NO_PROFILE.version: NO_PROFILE.json}  # by version
         self._unreadable: dict[str, str] = {}  # version -> why
 
     async def unreadable(self, tx: Transaction, versions: set[str]) -> Mapping[str, str]:

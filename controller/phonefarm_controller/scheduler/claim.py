@@ -14,7 +14,15 @@ from phonefarm_controller.agents.offers import OfferedPhone
 from phonefarm_controller.alarms import DiskAlarm
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model import failures
-from phonefarm_controller.model.items import GOLDEN, Candidate, Item, claimed, dead
+from phonefarm_controller.model.items import (
+    GOLDEN,
+    NO_ACCOUNT,
+    NO_APP,
+    Candidate,
+    Item,
+    claimed,
+    dead,
+)
 from phonefarm_controller.model.leases import Lease
 from phonefarm_controller.model.pauses import pause_of
 from phonefarm_controller.model.plans import MOST_CAP_SECONDS
@@ -45,8 +53,6 @@ from phonefarm_controller.store.held_back import HeldBack
 
 log = structlog.get_logger()
 
-NO_ACCOUNT: Final = ""
-"""The account of a lease that holds a phone alone."""
 CAP_GRACE_SECONDS = 30.0
 """A lease is kept for its run's cap, the time to start, and this, at the most."""
 
@@ -167,6 +173,7 @@ class Claim:
             and known[pair.phone_id].agent_id == pair.agent_id
             and live[pair.agent_id].term == terms[pair.agent_id, pair.phone_id]
             and not live[pair.agent_id].drain
+            and (live[pair.agent_id].runs_without_app or not before[pair.item_id].without_app)
             and (
                 pair.account_id == NO_ACCOUNT
                 or _can_act(owners.get(pair.account_id), pair.phone_id)
@@ -329,12 +336,17 @@ async def _candidates(
     """Return what may be next on the phones, each once."""
     unlimited = [phone.phone_id for phone in free if not phone.ends]
     found = await queue.first_bound(tx, unlimited, held_back=held_back) if unlimited else []
+    without_app = await queue.any_without_app(tx)
+    if without_app:
+        found += await _bound_without_app(tx, free, held_back, ready)
     accounts_of: dict[float, list[str]] = defaultdict(list)
     counts: dict[tuple[str, str | None], Counter[float]] = defaultdict(Counter)
     for phone in free:
         for app, names in phone.accounts.items():
+            if app == NO_APP and not without_app:
+                continue
             longest = {name: _seconds(ready, phone.ends.get(name, NO_END)) for name in names}
-            if phone.ends:
+            if phone.ends and app != NO_APP:
                 for name, seconds in longest.items():
                     accounts_of[seconds].append(name)
             for group in (None, *phone.groups):
@@ -356,3 +368,20 @@ async def _candidates(
                 held_back=held_back,
             )
     return list({candidate.item_id: candidate for candidate in found}.values())
+
+
+async def _bound_without_app(
+    tx: Transaction, free: Sequence[FreePhone], held_back: HeldBack, ready: datetime
+) -> list[Candidate]:
+    """Return what may be next on each of the phones that needs no app and no account."""
+    phones_of: dict[float, list[str]] = defaultdict(list)
+    for phone in free:
+        if NO_APP in phone.accounts:
+            seconds = _seconds(ready, phone.ends.get(NO_ACCOUNT, NO_END))
+            phones_of[seconds].append(phone.phone_id)
+    found = []
+    for seconds, phone_ids in phones_of.items():
+        found += await queue.first_bound_without_app(
+            tx, phone_ids, seconds=seconds, held_back=held_back
+        )
+    return found

@@ -10,11 +10,11 @@ from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.fleet.phone_status import read_phone_status
 from phonefarm_controller.model.blockers import AccountNow, FarmSnapshot
 from phonefarm_controller.model.errors import unknown_process
-from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.items import NO_APP, Item
 from phonefarm_controller.model.leases import Lease
 from phonefarm_controller.model.processes import Process
 from phonefarm_controller.model.records import record_of
-from phonefarm_controller.model.states import PROCESS_TERMINAL
+from phonefarm_controller.model.states import PROCESS_TERMINAL, Health
 from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.scheduler.explanation import (
     Explanation,
@@ -100,7 +100,11 @@ async def read_farm(
     phone_ids = {i.want_phone_id for i in held_back if i.want_phone_id is not None}
     phone_ids |= {member for names in members.values() for member in names}
     named = {i.want_account_id for i in held_back if i.want_account_id is not None}
-    if any(i.want_phone_id is None and i.want_phone_group is None for i in held_back):
+    anywhere = [i for i in held_back if i.want_phone_id is None and i.want_phone_group is None]
+    if any(i.without_app for i in anywhere):
+        everywhere = await phones.all_of(tx)
+        phone_ids |= {each.phone_id for each in everywhere if each.health is not Health.RETIRED}
+    if anywhere:
         known = await accounts.all_of(tx)
         phone_ids |= {account.phone_id for account in known if account.phone_id is not None}
     else:
@@ -164,6 +168,12 @@ async def _ahead(tx: Transaction, held_back: Sequence[Item], farm: FarmSnapshot)
             for phone in usable
             for account in phone.accounts
             if len(phone.active(account.app)) == 1
+            for group in (None, *phone.groups)
+        }
+        fits |= {
+            (NO_APP, group)
+            for phone in usable
+            if phone.runs_without_app
             for group in (None, *phone.groups)
         }
         ahead[item.item_id] = first + sum(open_before.get(each, 0) for each in fits)

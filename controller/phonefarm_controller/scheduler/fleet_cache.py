@@ -12,6 +12,7 @@ from phonefarm_common.wire_enums import EVERY_CLEANUP_STEP, CleanupStep
 
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.cleanup import wanted
+from phonefarm_controller.model.items import NO_ACCOUNT, NO_APP
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.states import Condition
 from phonefarm_controller.model.windows import (
@@ -166,6 +167,10 @@ def _snapshot(
     memberships = stored.memberships()
     resting = {pause.name for pause in stored.pauses if pause.scope is PauseScope.ACCOUNT}
     by_app: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    capable = stored.agents_without_app()
+    for phone in workable:
+        if phone.agent_id in capable:
+            by_app[phone.phone_id][NO_APP] = [NO_ACCOUNT]
     active: Counter[tuple[str, str]] = Counter()
     for account in stored.bound_accounts():
         if account.phone_id is None:

@@ -5,13 +5,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from phonefarm_controller.model.items import Candidate
+from phonefarm_controller.model.items import NO_ACCOUNT, NO_APP, Candidate
 from phonefarm_controller.model.windows import NO_END
 
 
 @dataclass(frozen=True, kw_only=True)
 class FreePhone:
-    """A phone on offer, with the accounts that could work on it now (by app)."""
+    """A phone on offer, with the accounts that could work on it now (by app).
+
+    Its agent can do work without an app where `accounts` names NO_ACCOUNT for NO_APP.
+    """
 
     phone_id: str
     agent_id: str
@@ -48,7 +51,8 @@ def match_items(
 
     Runs act from *ready* on at the latest, and end within their limits of time. An item that fits
     no phone never holds back the next. An open item takes a phone that no bound item waits for,
-    and another one than it failed on, when there is such a phone.
+    and another one than it failed on, when there is such a phone. NO_ACCOUNT is no account: any
+    number of phones may do work without one.
     """
     queue = sorted(candidates, key=lambda candidate: candidate.queue_order)
     wanted = {c.want_phone_id for c in queue if c.want_phone_id is not None}
@@ -94,7 +98,7 @@ class _FreePhones:
         if candidate.want_phone_id is None:
             return self._for_open(candidate)
         phone = self._free.get(candidate.want_phone_id)
-        account_id = candidate.want_account_id
+        account_id = NO_ACCOUNT if candidate.app == NO_APP else candidate.want_account_id
         if phone is None or account_id is None or account_id in self._busy_accounts:
             return None
         known = phone.accounts.get(candidate.app, ())
@@ -104,7 +108,8 @@ class _FreePhones:
     def take(self, phone: FreePhone, account_id: str) -> None:
         """Give the phone and the account away."""
         del self._free[phone.phone_id]
-        self._busy_accounts.add(account_id)
+        if account_id != NO_ACCOUNT:
+            self._busy_accounts.add(account_id)
 
     def _for_open(self, candidate: Candidate) -> _Fit | None:
         key = candidate.app, candidate.want_phone_group

@@ -48,6 +48,7 @@ def remedy(blockers: Sequence[Blocker]) -> str:
             | _K.HOST_INCIDENT
             | _K.PHONE_NEEDS_HANDS
             | _K.AGENT_DISCONNECTED
+            | _K.AGENT_TOO_OLD
             | _K.PHONE_OFFLINE
             | _K.PHONE_UNFIT
         ):
@@ -126,6 +127,8 @@ def _of_account(first: Blocker) -> str:
                 "name the account in target.account_id, or make all but one of the phone's "
                 f"accounts inactive: run {put[:-1]} --inactive` for each"
             )
+        case _K.NO_PHONE_WITH_APP if not first.app:
+            return "connect a phone: the farm knows none; `phonefarm phones list` shows all phones"
         case _K.NO_PHONE_IN_GROUP:
             return f"to give the group members, run `phonefarm groups put {account} --phones PHONE`"
         case _:
@@ -176,6 +179,8 @@ def _of_phone(first: Blocker, blockers: Sequence[Blocker]) -> str:
                 f"the phone's host is being drained ({first.detail}); to give the host work "
                 f"again, run {undrain}"
             )
+        case _K.AGENT_TOO_OLD:
+            return f"upgrade the agent {first.subject}: it cannot do work without an app"
         case _K.AGENT_DISCONNECTED:
             return f"start the agent {first.subject}, or repair its connection to a controller"
         case _:

@@ -29,6 +29,7 @@ class Agent:
     connected: bool
     heard_at: datetime
     offered: str = "[]"  # phone ids, as last shown
+    runs_without_app: bool = False  # its executor takes plans without an app profile
     # An operator's, which no greeting changes:
     drain_since: datetime | None = None
     drain_by: str = ""
@@ -50,6 +51,7 @@ _HELLO = tuple(name for name in _NAMES if not name.startswith("drain"))
 _COLUMNS = [agents.c[name] for name in _NAMES]
 _GET = Statement(select(*_COLUMNS).where(among(_a.agent_id, "ids")))
 _DRAINED = Statement(select(*_COLUMNS).where(_a.drain_since.is_not(None)))
+_WITHOUT_APP = Statement(select(_a.agent_id).where(_a.runs_without_app))
 _TERMS = Statement(select(_a.agent_id, _a.term).where(among(_a.agent_id, "ids")))
 
 
@@ -93,6 +95,11 @@ async def drained(tx: Transaction) -> dict[str, str]:
     """Return, for each drained agent, who drained it and why."""
     found = values_of(Agent, _NAMES, await _DRAINED.rows(tx))
     return {agent.agent_id: agent.drain for agent in found}
+
+
+async def without_app(tx: Transaction) -> set[str]:
+    """Return the agents that carry out plans without an app profile."""
+    return {agent_id for (agent_id,) in await _WITHOUT_APP.rows(tx)}
 
 
 async def heard_in_term(tx: Transaction, agent_id: str, term: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from phonefarm_common.wire_enums import CleanupStep
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from phonefarm_controller.model.pauses import Pause
 from phonefarm_controller.store import pauses, windows
@@ -40,8 +40,14 @@ _MEMBERS = Statement(
 _POLICIES = Statement(
     select(clean_ups.c.phone_group, clean_ups.c.steps).order_by(clean_ups.c.phone_group)
 )
-_DRAINED = Statement(
-    select(agents.c.agent_id).where(agents.c.drain_since.is_not(None)).order_by(agents.c.agent_id)
+_AGENTS = Statement(
+    select(
+        agents.c.agent_id,
+        agents.c.drain_since.is_not(None).label("drained"),
+        agents.c.runs_without_app,
+    )
+    .where(or_(agents.c.drain_since.is_not(None), agents.c.runs_without_app))
+    .order_by(agents.c.agent_id)
 )
 
 
@@ -53,7 +59,7 @@ class FleetRows:
     accounts: Rows  # the active ones that are bound to a phone
     members: Rows
     policies: Rows
-    drained: Rows
+    agents: Rows  # those that are drained or that run without an app
     pauses: list[Pause]
     windows: Rows
 
@@ -80,7 +86,11 @@ class FleetRows:
 
     def drained_agents(self) -> set[str]:
         """Return the agents whose hosts an operator wants empty."""
-        return {agent_id for (agent_id,) in self.drained}
+        return {agent_id for agent_id, drained, _ in self.agents if drained}
+
+    def agents_without_app(self) -> set[str]:
+        """Return the agents that carry out plans without an app profile."""
+        return {agent_id for agent_id, _, runs_without_app in self.agents if runs_without_app}
 
 
 async def read(tx: Transaction) -> FleetRows:
@@ -90,7 +100,7 @@ async def read(tx: Transaction) -> FleetRows:
         accounts=await _ACCOUNTS.rows(tx),
         members=await _MEMBERS.rows(tx),
         policies=await _POLICIES.rows(tx),
-        drained=await _DRAINED.rows(tx),
+        agents=await _AGENTS.rows(tx),
         pauses=await pauses.all_of(tx),
         windows=await windows.rows(tx),
     )

@@ -15,7 +15,7 @@ from phonefarm_controller.store.database import Database, open_database, shown
 
 log = structlog.get_logger()
 
-HEAD: Final = "0018"
+HEAD: Final = "0019"
 """The newest migration. A database that has it needs nothing, so Alembic is not even loaded."""
 TABLE_SECONDS = 5
 """So long a change of a table waits for it; everybody else waits behind."""

@@ -38,7 +38,7 @@ from phonefarm_controller.store.held_back import (
     conditions_of,
     short_of,
 )
-from phonefarm_controller.store.schema.fleet import accounts
+from phonefarm_controller.store.schema.fleet import accounts, phones
 from phonefarm_controller.store.schema.types import Instant, SafeText
 from phonefarm_controller.store.schema.work import (
     ACCOUNT_HELD,
@@ -50,6 +50,7 @@ from phonefarm_controller.store.schema.work import (
     READY,
     UNREADY,
     WAITING,
+    WITHOUT_APP,
     leases,
     queue_items,
 )
@@ -104,6 +105,32 @@ def _bound(
 
 _SHORT = _i.cap_seconds <= bindparam("seconds", type_=Float())
 _OF_ACCOUNTS = among(_OWNED.account_id, "account_ids")
+
+
+def _bound_to_phone(of_items: Sequence[Condition] = ()) -> Select[Any]:
+    """Return the query for the first item of each phone that needs no app and no account."""
+    first = (
+        select(_i.item_id)
+        .where(
+            CLAIMABLE,
+            READY,
+            WITHOUT_APP,
+            _i.want_phone_id == phones.c.phone_id,
+            _i.ready_at <= _NOW,
+            _SHORT,
+            *of_items,
+        )
+        .order_by(*_ORDER)
+        .limit(1)
+        .correlate(phones)
+        .scalar_subquery()
+    )
+    return select(first).select_from(phones).where(among(phones.c.phone_id, "ids"))
+
+
+_ANY_WITHOUT_APP = Statement(
+    select(_i.item_id).where(CLAIMABLE, READY, WITHOUT_APP).order_by(_i.want_phone_id).limit(1)
+)
 _OPEN = (
     _CANDIDATE.where(
         READY,
@@ -148,6 +175,11 @@ async def any_unpromoted(tx: Transaction) -> bool:
     return bool(await _ANY_UNPROMOTED.rows(tx, now=tx.now))
 
 
+async def any_without_app(tx: Transaction) -> bool:
+    """Tell whether any promoted item that needs no app could be claimed, if a phone were free."""
+    return bool(await _ANY_WITHOUT_APP.rows(tx))
+
+
 async def first_bound(
     tx: Transaction,
     phone_ids: Sequence[str],
@@ -167,6 +199,25 @@ async def first_bound(
     else:
         given |= {"account_ids": list(account_ids), "seconds": seconds}
         firsts = await _rows(tx, _Query.SHORT_BOUND, held_back, given)
+    return await _candidates(tx, firsts)
+
+
+async def first_bound_without_app(
+    tx: Transaction,
+    phone_ids: Sequence[str],
+    *,
+    seconds: float = MOST_CAP_SECONDS,
+    held_back: HeldBack = NOTHING_HELD_BACK,
+) -> list[Candidate]:
+    """Return the next ready item of each of these phones that needs no app and no account.
+
+    What is held back is left out, and runs that may take more than so many *seconds*.
+    """
+    given: dict[str, Any] = {"now": tx.now, "ids": list(phone_ids), "seconds": seconds}
+    return await _candidates(tx, await _rows(tx, _Query.BOUND_TO_PHONE, held_back, given))
+
+
+async def _candidates(tx: Transaction, firsts: Sequence[tuple[Any, ...]]) -> list[Candidate]:
     found = [item_id for (item_id,) in firsts if item_id is not None]
     if not found:
         return []
@@ -198,6 +249,7 @@ class _Query(Enum):
 
     BOUND = auto()
     SHORT_BOUND = auto()
+    BOUND_TO_PHONE = auto()
     OPEN = auto()
     OPEN_TO_GROUP = auto()
 
@@ -224,6 +276,8 @@ def _select(query: _Query, allowed: Allowed) -> Select[Any]:
             return _bound(allowed.accounts, allowed.items)
         case _Query.SHORT_BOUND:
             return _bound([*allowed.accounts, _OF_ACCOUNTS], [*allowed.items, _SHORT])
+        case _Query.BOUND_TO_PHONE:
+            return _bound_to_phone(allowed.items)
         case _Query.OPEN:
             return _OPEN_TO_ALL.where(*allowed.items)
         case _Query.OPEN_TO_GROUP:

@@ -1,5 +1,6 @@
 """Where waiting items stand in the queue: how many go before each, how many there are."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -24,13 +25,20 @@ from phonefarm_controller.store.compiled_statements import among
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.schema.fleet import accounts
 from phonefarm_controller.store.schema.types import Instant
-from phonefarm_controller.store.schema.work import CLAIMABLE, WAITING, queue_items
+from phonefarm_controller.store.schema.work import (
+    CLAIMABLE,
+    READY,
+    WAITING,
+    WITHOUT_APP,
+    queue_items,
+)
 
 _other: Final = queue_items.alias("other")
 _o = _other.c
 _mine: Final = queue_items.alias("mine")
 # As text, and first what an index of a part has: it is used only for the very same words.
 _OTHER_CLAIMABLE: Final = text(f"other.{WAITING} AND other.{CLAIMABLE}")
+_OTHER_WITHOUT_APP: Final = text(f"other.{CLAIMABLE} AND other.{READY} AND other.{WITHOUT_APP}")
 # What the claim asks of a bound item's account; one that cannot work holds nobody back.
 _OTHER_CAN_ACT: Final = and_(
     accounts.c.account_id == _o.want_account_id,
@@ -51,32 +59,35 @@ async def waiting_of(tx: Transaction, process_id: str) -> list[Item]:
 
 
 async def bound_ahead(tx: Transaction, item_ids: Collection[str]) -> dict[str, int]:
-    """Count, for each bound item, the items bound to its phone that may be claimed before it."""
-    query = (
+    """Count, for each bound item, the items bound to its phone that may be claimed before it.
+
+    Of those that need no app only the ready ones count: an index has them.
+    """
+    pairs = (
         select(_mine.c.item_id, func.count().label("many"))
         .join(_other, _other.c.want_phone_id == _mine.c.want_phone_id)
-        .join(accounts, _OTHER_CAN_ACT)
-        .where(
-            among(_mine.c.item_id, "ids"),
-            _OTHER_CLAIMABLE,
-            or_(_o.ready_at <= tx.now, _o.ready_at <= _mine.c.ready_at),
-            _order(_other) < _order(_mine),
-        )
+        .where(among(_mine.c.item_id, "ids"), _order(_other) < _order(_mine))
         .group_by(_mine.c.item_id)
     )
-    rows = await tx.connection.execute(query, {"ids": list(item_ids)})
-    return {row.item_id: row.many for row in rows}
+    due = or_(_o.ready_at <= tx.now, _o.ready_at <= _mine.c.ready_at)
+    found: Counter[str] = Counter()
+    for query in (
+        pairs.join(accounts, _OTHER_CAN_ACT).where(_OTHER_CLAIMABLE, due),
+        pairs.where(_OTHER_WITHOUT_APP),
+    ):
+        rows = await tx.connection.execute(query, {"ids": list(item_ids)})
+        found.update({row.item_id: row.many for row in rows})
+    return found
 
 
 async def bound_before(tx: Transaction, item: Item, phone_ids: Collection[str]) -> int:
     """Count the items bound to any of the phones that may be claimed before this one."""
-    query = (
-        select(func.count())
-        .select_from(_other)
-        .join(accounts, _OTHER_CAN_ACT)
-        .where(among(_o.want_phone_id, "ids"), *_before(tx, item))
-    )
-    return (await tx.connection.execute(query, {"ids": list(phone_ids)})).scalar_one()
+    here = select(func.count()).where(among(_o.want_phone_id, "ids"), *_before(tx, item))
+    of_accounts = here.select_from(_other).join(accounts, _OTHER_CAN_ACT)
+    without_app = here.select_from(_other).where(_OTHER_WITHOUT_APP)
+    ids = {"ids": list(phone_ids)}
+    first: int = (await tx.connection.execute(of_accounts, ids)).scalar_one()
+    return first + int((await tx.connection.execute(without_app, ids)).scalar_one())
 
 
 async def open_before(tx: Transaction, item: Item) -> dict[tuple[str, str | None], int]:

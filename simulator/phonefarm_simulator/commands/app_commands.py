@@ -9,13 +9,26 @@ from phonefarm_simulator.factory import Package
 from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.files import normal_path
 from phonefarm_simulator.ledger import Kind
-from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE, SHOP_PACKAGE
+from phonefarm_simulator.views import (
+    APP_PACKAGE,
+    BROWSER_PACKAGE,
+    LAUNCHER_PACKAGE,
+    SHOP_PACKAGE,
+)
 
 SEND = "android.intent.action.SEND"
 SCAN_FILE = "android.intent.action.MEDIA_SCANNER_SCAN_FILE"
+VIEW = "android.intent.action.VIEW"
+WEB = ("http://", "https://")
+CHOOSER = "android/com.android.internal.app.ResolverActivity"
+"""What asks which app to use where several can open a URL and none is the default."""
 MAIN = "android.intent.action.MAIN"
 STREAM = "android.intent.extra.STREAM"
-_ACTIVITIES = {APP_PACKAGE: ("MainActivity", "ShareActivity"), SHOP_PACKAGE: ("MainActivity",)}
+_ACTIVITIES = {
+    APP_PACKAGE: ("MainActivity", "ShareActivity"),
+    BROWSER_PACKAGE: ("MainActivity",),
+    SHOP_PACKAGE: ("MainActivity",),
+}
 """What each app lets others open."""
 LARGEST_APK_BYTES = 200 * 1024 * 1024
 
@@ -151,6 +164,9 @@ async def _start(call: Call, intent: Intent) -> int:
     if target == LAUNCHER_PACKAGE:
         call.phone.go_home()
         return 0
+    opens_page = not target and intent.action == VIEW and intent.data.startswith(WEB)
+    if opens_page:
+        target = BROWSER_PACKAGE
     wanted = activity or ("ShareActivity" if intent.action == SEND else "MainActivity")
     activities = _ACTIVITIES.get(target, ()) if target in call.phone.packages else ()
     # From Android 13 on a named activity gets only what its filter takes: here, videos.
@@ -161,6 +177,8 @@ async def _start(call: Call, intent: Intent) -> int:
         call.phone.apps.stop("force-stop", target)
     was_in_front = call.phone.apps.front is not None and call.phone.apps.front.package == target
     cold = call.phone.open_app(target)
+    if opens_page:
+        call.phone.apps.browser.open(intent.data)
     if wanted == "ShareActivity":
         _share(call, intent)
     elif was_in_front and not cold:
@@ -243,6 +261,8 @@ async def pm(call: Call) -> int:
             await call.say("priority=0 preferredOrder=0 match=0x108000 isDefault=true")
             await call.say(f"{LAUNCHER_PACKAGE}/.Launcher")
             return 0
+        case ["resolve-activity", "--brief", "-a", action, "-d", url] if action == VIEW:
+            return await _resolve_page(call, url)
         case ["clear", *words] if words:
             if words[-1] not in phone.packages:
                 await call.say("Failed")
@@ -258,6 +278,18 @@ async def pm(call: Call) -> int:
             return 0
         case _:
             return await call.complain("Error: unknown command of pm", status=255)
+
+
+async def _resolve_page(call: Call, url: str) -> int:
+    """Print which activity opens a URL: the browser, or the chooser where there are several."""
+    browsers = [name for name in call.phone.packages if name.endswith(".browser")]
+    if not browsers or not url.startswith(WEB):
+        await call.say("No activity found")
+        return 0
+    chosen = CHOOSER if len(browsers) > 1 else f"{browsers[0]}/.MainActivity"
+    await call.say("priority=0 preferredOrder=0 match=0x200000 specificIndex=-1 isDefault=true")
+    await call.say(chosen)
+    return 0
 
 
 async def _list_packages(call: Call, words: list[str]) -> int:

@@ -18,6 +18,7 @@ MEDIA_COLLECTION = re.compile(r"content://media/external/(video|images)/media")
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 SHARED = "/sdcard/"
 SHARED_REALLY = "/storage/emulated/0/"
+VIEW = "android.intent.action.VIEW"
 SCAN_FILE = "android.intent.action.MEDIA_SCANNER_SCAN_FILE"
 DISPLAY = re.compile(r"[0-9]{1,20}")
 NUMBER = re.compile(r"-?[0-9]{1,6}")
@@ -40,13 +41,15 @@ class Effect(Enum):
 class Scope:
     """What one run may use: its folders on the phone, its app, its commands.
 
-    *media_folder* is where its app can read; a run that pushes nothing has none.
+    *media_folder* is where its app can read; a run that pushes nothing has none. A run without an
+    app has no *package*. *urls* are those of its plan, which the phone's viewer may open.
     """
 
     phone_folder: str
     package: str
     words: frozenset[str]
     media_folder: str = ""
+    urls: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.phone_folder.count("/") < 2 or normalised(self.phone_folder) != self.phone_folder:
@@ -232,7 +235,10 @@ def _input(arguments: list[str], _scope: Scope) -> Effect:
 def _am(arguments: list[str], scope: Scope) -> Effect:
     match arguments:
         case ["force-stop", package]:
+            _expect(bool(scope.package), "the run has no app to stop")
             _expect(package == scope.package, f"the run may stop only {scope.package}")
+        case ["start", "-a", action, "-d", url] if action == VIEW:
+            _expect(url in scope.urls, f"the plan opens no such URL: {url[:200]}")
         case ["start", *rest]:
             _intent(rest, scope)
         case ["broadcast", "-a", action, "-d", url] if action == SCAN_FILE:
@@ -240,8 +246,8 @@ def _am(arguments: list[str], scope: Scope) -> Effect:
             scope.check_media(url.removeprefix("file://"))
         case _:
             raise RequestRefusedError(
-                "only `am start -n COMPONENT`, `am force-stop PACKAGE` and the scan of a file are "
-                "allowed"
+                "only `am start -n COMPONENT`, `am force-stop PACKAGE`, the URLs of the plan and "
+                "the scan of a file are allowed"
             )
     return Effect.ACTS
 
@@ -252,6 +258,7 @@ _INTENT_TAKES = MappingProxyType(
 
 
 def _intent(arguments: list[str], scope: Scope) -> None:
+    _expect(bool(scope.package), "the run has no app to start")
     rest = iter(arguments)
     components = 0
     data, granted = "", False
@@ -279,6 +286,17 @@ def _intent(arguments: list[str], scope: Scope) -> None:
             MEDIA_NAME.fullmatch(data) is not None,
             "a run may grant access only to files in MediaStore",
         )
+
+
+def _cmd(arguments: list[str], scope: Scope) -> Effect:
+    match arguments:
+        case ["package", "resolve-activity", "--brief", "-a", action, "-d", url] if action == VIEW:
+            _expect(url in scope.urls, f"the plan opens no such URL: {url[:200]}")
+        case _:
+            raise RequestRefusedError(
+                "only `cmd package resolve-activity --brief -a VIEW -d URL` is allowed"
+            )
+    return Effect.READS
 
 
 def _content(arguments: list[str], scope: Scope) -> Effect:
@@ -333,6 +351,7 @@ def _file_word(options: str, scope: Scope, arguments: list[str]) -> Effect:
 RULES: Mapping[str, Callable[[list[str], Scope], Effect]] = MappingProxyType(
     {
         "am": _am,
+        "cmd": _cmd,
         "content": _content,
         "cat": lambda arguments, scope: _file_word("", scope, arguments),
         "dumpsys": _dumpsys,

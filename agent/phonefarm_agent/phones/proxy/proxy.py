@@ -63,19 +63,25 @@ async def run_proxy(
     package: str,
     gate: Gate,
     media_folder: str = "",
+    urls: frozenset[str] = frozenset(),
     words: frozenset[str] = DEFAULT_WORDS,
     ui_port: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[None]:
     """Serve the run's adb.sock at *path* until the block ends; the socket file is gone afterwards.
 
-    *upstream* is the real adb server, *package* the one app `am` may start and stop, *media_folder*
-    a second folder, where apps can read (empty: none), *ui_port* where the run's UI server listens
-    on the phone (0: nowhere). Connections are closed the moment *gate* is
+    *upstream* is the real adb server, *package* the one app `am` may start and stop (empty: none),
+    *media_folder* a second folder, where apps can read (empty: none), *urls* what `am` may open in
+    the phone's viewer, *ui_port* where the run's UI server listens on the phone (0: nowhere).
+    Connections are closed the moment *gate* is
     closed or past its deadline; a renewed one takes new connections.
     Raises OSError when the socket cannot be made (a path over 107 bytes is one reason).
     """
     scope = Scope(
-        phone_folder=phone_folder, media_folder=media_folder, package=package, words=words
+        phone_folder=phone_folder,
+        media_folder=media_folder,
+        package=package,
+        urls=urls,
+        words=words,
     )
     proxy = Proxy(upstream=upstream, serial=serial, scope=scope, gate=gate, ui_port=ui_port)
     listener = _listen(path)

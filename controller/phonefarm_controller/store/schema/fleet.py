@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     Table,
+    false,
     text,
 )
 
@@ -39,6 +40,7 @@ agents = Table(
     Column("heard_at", Instant, nullable=False),
     # Phone ids as JSON, for other controllers to show; a moment late.
     Column("offered", SafeText, nullable=False, server_default=text("'[]'")),
+    Column("runs_without_app", Boolean, nullable=False, server_default=false()),
     Column("drain_since", Instant),  # an operator wants its host empty
     Column("drain_by", SafeText, nullable=False, server_default=text("''")),
     Column("drain_reason", SafeText, nullable=False, server_default=text("''")),

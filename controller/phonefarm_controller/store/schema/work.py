@@ -163,6 +163,8 @@ WAITING: Final = text("state IN ('QUEUED', 'SCHEDULED', 'RETRYABLE')")
 DEADLINE_GIVEN: Final = text("deadline_given IS TRUE")
 DUE: Final = text("state IN ('SCHEDULED', 'RETRYABLE')")
 OPEN_PHONE_ONLY: Final = text("capability IN ('hold', 'golden_job') AND finished_at IS NULL")
+WITHOUT_APP: Final = text("app = ''")
+"""What model.items.NO_APP is in the table."""
 GOLDEN_JOB: Final = text("capability = 'golden_job'")
 
 
@@ -186,6 +188,12 @@ partial_index(
     queue_items.c.want_phone_group,
     *_ORDER,
     where=all_of(CLAIMABLE, READY, text("want_phone_id IS NULL")),
+)
+partial_index(
+    "ix_queue_items_without_app_ready",
+    queue_items.c.want_phone_id,
+    *_ORDER,
+    where=all_of(CLAIMABLE, READY, WITHOUT_APP),
 )
 partial_index("ix_queue_items_unready", queue_items.c.ready_at, where=all_of(CLAIMABLE, UNREADY))
 partial_index("ix_queue_items_alone", queue_items.c.want_phone_id, where=OPEN_PHONE_ONLY)

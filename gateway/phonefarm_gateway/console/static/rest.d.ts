@@ -268,7 +268,7 @@ export interface Duplicate {
   "request_differs"?: boolean;
 }
 
-export type Enqueue = EnqueueFypWarmup | EnqueueKeywordWarmup | EnqueueMaintenance;
+export type Enqueue = EnqueueFypWarmup | EnqueueKeywordWarmup | EnqueueMaintenance | EnqueueOpenUrl | EnqueueReadProperties | EnqueueTakeScreenshot;
 
 export interface EnqueueFypWarmup {
   "request_id": string;
@@ -304,6 +304,48 @@ export interface EnqueueMaintenance {
   "mode": string;
   "target": Target;
   "inputs": MaintenanceInputs;
+  "callback": Callback;
+  "requested_by": RequestedBy;
+  "priority"?: number | null;
+  "not_before"?: string | null;
+  "deadline"?: string | null;
+  "dry_run"?: boolean;
+}
+
+export interface EnqueueOpenUrl {
+  "request_id": string;
+  "capability": "open_url";
+  "mode": string;
+  "target": Target;
+  "inputs": OpenUrlInputs;
+  "callback": Callback;
+  "requested_by": RequestedBy;
+  "priority"?: number | null;
+  "not_before"?: string | null;
+  "deadline"?: string | null;
+  "dry_run"?: boolean;
+}
+
+export interface EnqueueReadProperties {
+  "request_id": string;
+  "capability": "read_properties";
+  "mode": string;
+  "target": Target;
+  "inputs": ReadPropertiesInputs;
+  "callback": Callback;
+  "requested_by": RequestedBy;
+  "priority"?: number | null;
+  "not_before"?: string | null;
+  "deadline"?: string | null;
+  "dry_run"?: boolean;
+}
+
+export interface EnqueueTakeScreenshot {
+  "request_id": string;
+  "capability": "take_screenshot";
+  "mode": string;
+  "target": Target;
+  "inputs": TakeScreenshotInputs;
   "callback": Callback;
   "requested_by": RequestedBy;
   "priority"?: number | null;
@@ -587,6 +629,11 @@ export interface Node {
   "selected": boolean;
   "scrollable": boolean;
   "password": boolean;
+}
+
+export interface OpenUrlInputs {
+  "url": string;
+  "seconds"?: number | null;
 }
 
 export interface PartialProgress {
@@ -877,6 +924,10 @@ export interface QueueItem {
   "outputs": Record<string, any>;
 }
 
+export interface ReadPropertiesInputs {
+  "names": string[];
+}
+
 export interface ReadinessStage {
   "name": string;
   "state": string;
@@ -1005,6 +1056,10 @@ export interface SnapshotUpserted {
   "snapshot_id": string;
   "strategy_version": number;
   "strategy_synced_at": string;
+}
+
+export interface TakeScreenshotInputs {
+  "ui_dump"?: boolean | null;
 }
 
 export interface Target {

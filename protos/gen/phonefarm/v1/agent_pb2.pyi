@@ -547,6 +547,7 @@ class Hello(_message.Message):
     HELD_RUNS_FIELD_NUMBER: _builtins.int
     TIME_SCALE_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
+    RUNS_WITHOUT_APP_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     boot_id: _builtins.str
     """/proc/sys/kernel/random/boot_id of the host."""
@@ -560,6 +561,8 @@ class Hello(_message.Message):
     """The factor by which this agent's timers are scaled; must equal the controller's."""
     runtime: _builtins.str
     """docker, process or dummy: what a run is worth as proof. Empty from agents before 0.2.0."""
+    runs_without_app: _builtins.bool
+    """It carries out plans without an app profile. False from agents before 0.2.0: they get no such work."""
     @_builtins.property
     def phones(self) -> _containers.RepeatedCompositeFieldContainer[Global___PhoneReport]: ...
     @_builtins.property
@@ -578,10 +581,11 @@ class Hello(_message.Message):
         held_runs: _abc.Iterable[Global___HeldRun] | None = ...,
         time_scale: _builtins.float = ...,
         runtime: _builtins.str = ...,
+        runs_without_app: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "boot_id", b"boot_id", "held_runs", b"held_runs", "incarnation", b"incarnation", "phones", b"phones", "protocol_version", b"protocol_version", "runtime", b"runtime", "time_scale", b"time_scale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "boot_id", b"boot_id", "held_runs", b"held_runs", "incarnation", b"incarnation", "phones", b"phones", "protocol_version", b"protocol_version", "runs_without_app", b"runs_without_app", "runtime", b"runtime", "time_scale", b"time_scale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

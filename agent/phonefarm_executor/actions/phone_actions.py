@@ -1,0 +1,81 @@
+"""Actions of the phone itself, which need no app: open a URL, read the system properties."""
+
+import json
+import time
+from collections.abc import Mapping
+
+from phonefarm_executor.actions.registry import (
+    Context,
+    Outputs,
+    PageUrl,
+    PropertyNames,
+    phone_action,
+)
+from phonefarm_executor.app_driver import Drive
+from phonefarm_executor.failures import Code, FailedError
+from phonefarm_executor.phone import check_chosen
+
+POLL_SECONDS = 0.3
+VIEWER_PATIENCES = 3
+"""So many times as long as a screen of an app may a viewer take: its first start is slow."""
+MOST_BYTES = 100_000
+"""What one run may return, as JSON; all properties of a phone are about 60,000."""
+
+
+@phone_action
+def open_url(context: Context, *, url: PageUrl, seconds: float = 0.0) -> Outputs:
+    """Open a URL in the phone's default viewer, wait for it, and give the page *seconds*."""
+    drive = context.drive
+    viewer = drive.phone.viewer_of(url)
+    before = drive.phone.foreground()
+    drive.phone.view(url)
+    shown = _in_front(drive, url, viewer=viewer, before=before)
+    drive.pace.wait(seconds)
+    return {"url": url, "viewer": drive.phone.foreground() or shown}
+
+
+def _in_front(drive: Drive, url: str, *, viewer: str, before: str) -> str:
+    """Return the activity in front once it is the viewer's, `screen_not_reached` if it never is.
+
+    A phone that does not tell its viewer shows something else than before.
+    """
+    end = time.monotonic() + VIEWER_PATIENCES * drive.patience
+    while True:
+        shown = drive.phone.foreground()
+        check_chosen(shown, url)
+        if viewer and shown.partition("/")[0] == viewer.partition("/")[0]:
+            return shown
+        if not viewer and shown not in {"", before}:
+            return shown
+        if time.monotonic() >= end:
+            wanted = viewer or "its viewer"
+            message = f"the phone shows {shown or 'nothing that it tells'}, not {wanted}"
+            raise FailedError(Code.SCREEN_NOT_REACHED, message)
+        drive.pace.wait(POLL_SECONDS)
+
+
+@phone_action
+def read_properties(context: Context, *, names: PropertyNames) -> Outputs:
+    """Read system properties: null for a name that is not set, all that begin with one up to a dot.
+
+    `plan_invalid` when they are too many for the outputs of a run.
+    """
+    known = context.drive.phone.properties()
+    found: dict[str, str | None] = {}
+    for name in names:
+        if name.endswith("."):
+            found |= {each: value for each, value in known.items() if each.startswith(name)}
+        else:
+            found[name] = known.get(name)
+    _check_size(found)
+    return {"properties": dict(sorted(found.items()))}
+
+
+def _check_size(found: Mapping[str, str | None]) -> None:
+    size = len(json.dumps(found))
+    if size > MOST_BYTES:
+        message = (
+            f"the names stand for {len(found)} properties with {size} bytes, but a run returns at "
+            f"most {MOST_BYTES}: name fewer"
+        )
+        raise FailedError(Code.PLAN_INVALID, message)

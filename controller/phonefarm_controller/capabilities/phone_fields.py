@@ -1,0 +1,83 @@
+"""Fields whose values a command on the phone gets: URLs to open, names of system properties.
+
+Each pattern is in the part of regular expressions that Python and JSON Schema share.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from phonefarm_common.reasons import FieldProblem
+
+from phonefarm_controller.capabilities.fields import Problems, Schema, Text, TextList
+
+_PAGE_URL = (
+    "https?://[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*(:[0-9]{1,5})?"
+    "([/?#]([A-Za-z0-9._~:/?#@!$&()*+,=-]|%[0-9A-Fa-f]{2})*)?"
+)
+"""A URL in the characters of RFC 3986, without the two that a shell reads as more: ' and ;.
+
+The scheme is lower-case, as the intent filters of Android's apps have it.
+"""
+_NOT_IN_A_URL = re.compile(r"[^A-Za-z0-9._~:/?#@!$&()*+,=%-]")
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PROPERTY = "[A-Za-z0-9_@:-]+(\\.[A-Za-z0-9_@:-]+)*\\.?"
+"""A name that Android allows, or the begin of one up to a dot (AOSP init, IsLegalPropertyName)."""
+_END = "$(?!\\n)"
+"""The end of a text in each dialect: Python's $ also stands before a last line end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageUrl(Text):
+    """An http or https URL that a phone opens: in ASCII, and with nothing that a shell reads."""
+
+    def read(self, value: Any, where: str, problems: Problems) -> Any:
+        """Return the URL."""
+        before = len(problems)
+        super().read(value, where, problems)
+        if len(problems) == before and not re.fullmatch(_PAGE_URL, value):
+            problems.append(FieldProblem(field=where, message=_wrong_url(value)))
+        return value
+
+    def schema(self) -> Schema:
+        """Return a URL's limits."""
+        return super().schema() | {"pattern": f"^{_PAGE_URL}{_END}"}
+
+
+def _wrong_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        return "must begin with http:// or https://"
+    found = _NOT_IN_A_URL.search(url)
+    if found is None and _LONE_PERCENT.search(url):
+        return "has a % without two hexadecimal digits: for a percent sign, write %25"
+    if found is None:
+        return "must be a URL with a host name, such as https://example.com/page"
+    encoded = "".join(f"%{byte:02X}" for byte in found[0].encode(errors="replace"))
+    return f"must not contain {found[0]!r}: in the path and the query, write {encoded} instead"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertyNames(TextList):
+    """Names of Android's system properties; one with a dot at its end stands for a whole branch."""
+
+    def read(self, value: Any, where: str, problems: Problems) -> Any:
+        """Return the list."""
+        before = len(problems)
+        super().read(value, where, problems)
+        if len(problems) > before:
+            return value
+        message = (
+            "must be a property's name, such as ro.build.version.release, or the begin of names up "
+            "to a dot, such as ro.product."
+        )
+        problems += [
+            FieldProblem(field=f"{where}[{place}]", message=message)
+            for place, name in enumerate(value)
+            if not re.fullmatch(_PROPERTY, name)
+        ]
+        return value
+
+    def schema(self) -> Schema:
+        """Return the list's limits and what a name may be."""
+        schema = super().schema()
+        return schema | {"items": schema["items"] | {"pattern": f"^{_PROPERTY}{_END}"}}

@@ -1,0 +1,88 @@
+"""Work without an app from request to outputs: real controller, agent, executor and adb."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from phonefarm.v1 import fleet_pb2, process_pb2
+from phonefarm_common.channel import bearer
+from phonefarm_simulator.farm import Farm as Phones
+from phonefarm_simulator.farm import simulated_phones
+from phonefarm_simulator.ledger import Kind
+from sqlalchemy import text
+from support.agents import PHONE_SCALE, agent_of, running_agent
+from support.controller import KEY, PATIENCE, Farm, farm_on, request
+
+URL = "https://example.com/night_trains?from=%27x%27&to=(y)"
+
+
+@pytest.fixture
+async def farm(tmp_path: Path) -> AsyncIterator[tuple[Farm, Phones]]:
+    """Run a controller and an agent with a simulated phone in service that has no account."""
+    url = f"sqlite:///{tmp_path / 'farm.db'}"
+    async with (
+        simulated_phones(1, tmp_path / "phones") as phones,
+        farm_on(url, tmp_path / "data", scale=PHONE_SCALE) as farm,
+        running_agent(agent_of(farm, tmp_path / "agent", phones, runtime="process")),
+    ):
+        async with asyncio.timeout(PATIENCE):
+            while not (await farm.known_phones()):  # noqa: ASYNC110 - only asking tells
+                await asyncio.sleep(0.02)
+        (phone,) = await farm.known_phones()
+        await farm.fleet.AdmitPhone(
+            fleet_pb2.AdmitPhoneRequest(phone_id=phone.phone_id), metadata=bearer(KEY)
+        )
+        yield farm, phones
+
+
+async def completed(farm: Farm, capability: str, **inputs: Any) -> dict[str, Any]:
+    """Have the work done on any phone; return the outputs of its one item."""
+    accepted = await farm.enqueue(
+        request(
+            capability=capability,
+            inputs_json=json.dumps(inputs),
+            target=process_pb2.Target(routing=process_pb2.ROUTING_QUEUE),
+        )
+    )
+    record = await farm.until(accepted.process_id, "completed", "failed_terminal")
+    assert (record.status, record.error.message) == ("completed", "")
+    (outputs,) = json.loads(record.result_json)["items"].values()
+    return dict(outputs)
+
+
+async def evidence(farm: Farm, name: str) -> bool:
+    """Wait until the controller has this file of a run."""
+    query = text("SELECT 1 FROM evidence WHERE name = :name AND bytes > 0")
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            async with farm.controller.database.reading() as tx:
+                if list(await tx.connection.execute(query, {"name": name})):
+                    return True
+            await asyncio.sleep(0.02)
+
+
+async def test_a_page_a_picture_and_properties(farm: tuple[Farm, Phones]) -> None:
+    """Each is done, told and pictured; no app is stopped, and the phone is clean for the next."""
+    controller, phones = farm
+
+    page = await completed(controller, "open_url", url=URL, seconds=0)
+    picture = await completed(controller, "take_screenshot", ui_dump=True)
+    values = await completed(controller, "read_properties", names=["ro.serialno", "ro.no.such"])
+
+    ledger = phones["SIM0001"].ledger()
+    assert page == {
+        "page": {
+            "url": URL,
+            "viewer": "com.example.browser/.MainActivity",
+            "screenshot": "page.png",
+        }
+    }
+    assert picture == {"screenshot": "screen.png", "ui_dump": "screen.xml"}
+    assert values == {"properties": {"ro.no.such": None, "ro.serialno": "SIM0001"}}
+    assert [dict(e.detail)["url"] for e in ledger if e.kind is Kind.URL_OPENED] == [URL]
+    assert Kind.APP_STOPPED not in {entry.kind for entry in ledger}
+    assert Kind.HOME_PRESSED in {entry.kind for entry in ledger}
+    assert [await evidence(controller, name) for name in ("page.png", "screen.png", "screen.xml")]

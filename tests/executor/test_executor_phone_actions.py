@@ -1,0 +1,179 @@
+"""Runs without an app on a simulated phone, over the real adb server and the real proxy."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from phonefarm_executor.app_profile import NO_PROFILE
+from phonefarm_executor.failures import Code, FailedError
+from phonefarm_executor.phone import check_chosen
+from phonefarm_simulator.factory import Package
+from phonefarm_simulator.views import BROWSER_PACKAGE
+from support.run_bench import RunBench, executor, plan_of, run_bench, step
+
+URL = "https://example.com/a_(b)?q=1&x=$(reboot)*!,#Error:top"
+OTHER = "http://10.0.0.5:8080/"
+BENCH: dict[str, Any] = {"package": "", "urls": frozenset({URL, OTHER})}
+
+
+def without_app(plan: dict[str, Any]) -> None:
+    """Make the plan one that needs no app and no account."""
+    plan |= {"profile": None, "account": {"account_id": "", "app": ""}}
+
+
+def opened(bench: RunBench) -> list[str]:
+    """Return the URLs that the phone's browser was given."""
+    return [entry["url"] for entry in bench.effects("url_opened")]
+
+
+async def test_urls_are_opened_and_pictured(tmp_path: Path) -> None:
+    """The browser gets the very URL, also when it is in front already; no other app is touched."""
+    async with (
+        run_bench(tmp_path, **BENCH) as bench,
+        bench.run(
+            step("open_url", url=URL, seconds=0.0),
+            step("open_url", url=OTHER, seconds=0.1),
+            step("screenshot", name="page"),
+            step("ui_dump", name="page"),
+            change=without_app,
+        ) as story,
+    ):
+        code, last = await story.ending()
+
+        assert (code, last["outcome"], last["failure"]) == (0, "done", None)
+        viewer = f"{BROWSER_PACKAGE}/.MainActivity"
+        assert story.outputs() == [
+            {"url": URL, "viewer": viewer},
+            {"url": OTHER, "viewer": viewer},
+            {"evidence": "page.png"},
+            {"evidence": "page.xml"},
+        ]
+        assert opened(bench) == [URL, OTHER]
+        assert f"The page of {OTHER}".encode() in bench.control.evidence("page.xml")
+        assert {entry["package"] for entry in bench.effects("app_started")} == {BROWSER_PACKAGE}
+        assert bench.effects("app_stopped") == []
+
+
+async def test_properties_are_read_by_name_and_by_branch(tmp_path: Path) -> None:
+    """Null for what is not set; nothing on the phone changes."""
+    names = ["ro.build.version.release", "ro.product.cpu.", "ro.not.there", "ro.product.c"]
+    async with (
+        run_bench(tmp_path, **BENCH) as bench,
+        bench.run(step("read_properties", names=names), change=without_app) as story,
+    ):
+        code, _ = await story.ending()
+
+        assert code == 0
+        release = bench.phone.phone.properties["ro.build.version.release"]
+        assert story.outputs() == [
+            {
+                "properties": {
+                    "ro.build.version.release": release,
+                    "ro.not.there": None,
+                    "ro.product.c": None,
+                    "ro.product.cpu.abi": "arm64-v8a",
+                    "ro.product.cpu.abilist": "arm64-v8a",
+                }
+            }
+        ]
+        effects = {entry.kind for entry in bench.phone.ledger() if entry.effect}
+        assert effects <= {"directory_made"}
+
+
+async def test_a_value_of_several_lines_is_one_value(tmp_path: Path) -> None:
+    """Also one that has brackets of its own; more than a run returns is refused."""
+    odd = "first [x]: [y]\nlast]"
+    async with run_bench(tmp_path, **BENCH) as bench:
+        properties = bench.phone.phone.personality.properties
+        properties["big.a"] = "x" * 100_000  # type: ignore[index]
+        properties["test.odd"] = odd  # type: ignore[index]
+        async with bench.run(
+            step("read_properties", names=["test."]),
+            step("read_properties", names=["big."]),
+            change=without_app,
+        ) as story:
+            code, last = await story.ending()
+
+        assert code == 1
+        assert story.outputs() == [{"properties": {"test.odd": odd}}]
+        assert last["failure"]["code"] == "plan_invalid"
+        assert "name fewer" in last["failure"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("no browser", "app_not_installed"),
+        ("two browsers", "no_default_app"),
+        ("denied", "screen_not_reached"),
+    ],
+)
+async def test_a_url_that_nothing_shows_is_a_failure_that_says_why(
+    tmp_path: Path, change: str, code: str
+) -> None:
+    """No viewer, several of which none is the default, and one that does not start."""
+    async with run_bench(tmp_path, **BENCH) as bench:
+        packages = bench.phone.phone.packages
+        match change:
+            case "no browser":
+                del packages[BROWSER_PACKAGE]
+            case "two browsers":
+                packages["com.example.other.browser"] = Package(
+                    path="/data/app/o.apk", version="1", code=1, system=False
+                )
+            case _:
+                await bench.phone.fault("am_start_denied")
+        async with bench.run(step("open_url", url=URL, seconds=0.0), change=without_app) as story:
+            exit_code, last = await story.ending()
+
+        assert exit_code == 1
+        assert last["failure"]["code"] == code
+        assert last["failure"]["class"] == "work"
+        assert opened(bench) == []
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        [step("launch_app")],
+        [step("stop_app")],
+        [step("tap", x=1, y=1)],
+        [step("open_url", url="file:///sdcard/x")],
+        [step("open_url", url="https://a/'; reboot '")],
+        [step("read_properties", names="ro.x")],
+        [step("read_properties", names=["a; reboot"])],
+    ],
+    ids=str,
+)
+async def test_a_plan_that_a_run_without_an_app_cannot_do_never_begins(
+    tmp_path: Path, actions: list[dict[str, Any]]
+) -> None:
+    """Neither phone nor agent is asked."""
+    plan = plan_of(actions, serial="nowhere")
+    without_app(plan)
+    async with executor(tmp_path, json.dumps(plan)) as story:
+        code, last = await story.ending()
+
+    assert code == 1
+    assert len(story.lines) == 1
+    assert last["failure"]["code"] == "plan_invalid"
+
+
+@pytest.mark.parametrize(
+    "component",
+    [
+        "android/com.android.internal.app.ResolverActivity",
+        "com.android.intentresolver/.ChooserActivity",
+        "com.android.intentresolver/.ChooserActivityLauncher",
+        "com.huawei.android.internal.app/.HwResolverActivity",
+    ],
+)
+def test_every_known_dialog_that_asks_is_known(component: str) -> None:
+    """By the end of its name, which the makers' own have in common."""
+    with pytest.raises(FailedError, match="default browser") as failed:
+        check_chosen(component, URL)
+
+    assert failed.value.code is Code.NO_DEFAULT_APP
+    check_chosen("com.android.chrome/com.google.android.apps.chrome.Main", URL)
+    assert not NO_PROFILE.package
