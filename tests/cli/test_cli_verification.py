@@ -129,6 +129,7 @@ async def test_a_run_that_fails_verifies_nothing(live: LiveFarm) -> None:
     [
         (["nonsense", "--phone", "SIM0001"], "{}", "there is no capability nonsense; known: "),
         (["fyp_warmup", "--phone", "SIM0001"], "{}", "never runs unattended"),
+        (["open_url", "--phone", "SIM0001"], "{}", "needs no verification"),
         (["keyword_warmup", "--phone", "SIM9"], "{}", "there is no phone SIM9"),
         (
             ["keyword_warmup", "--phone", "SIM0001", "--account", "sim-0002"],

@@ -123,6 +123,8 @@ async def _capability(controller: ControllerClient, name: str) -> inspect_pb2.Ca
     known = {each.name: each for each in await controller.capabilities()}
     if name not in known:
         raise CommandError(f"there is no capability {name}; known: {', '.join(known)}")
+    if not known[name].can_be_verified and "unattended" in known[name].modes:
+        raise CommandError(f"{name} uses no app profile, so it needs no verification")
     if not known[name].can_be_verified:
         raise CommandError(f"{name} never runs unattended, so you do not need to verify it")
     return known[name]

@@ -32,6 +32,7 @@ examples:
   phonefarm submit keyword_warmup --input keywords="tiny houses" --phone SIM0001 --watch
   phonefarm submit keyword_warmup --inputs inputs.json --group launch --request-id monday-1
   phonefarm submit keyword_warmup --input keywords=a --input keywords=b --dry-run
+  phonefarm submit open_url --input url=https://example.com/ --any-of launch
 """
 
 
