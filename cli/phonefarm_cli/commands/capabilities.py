@@ -18,9 +18,9 @@ _SHOWN = 12
 
 _NOTES: Final = """\
 In unattended mode, the farm accepts a request for a capability that uses an app only if the
-capability is live verified with the current app profile. To verify a capability, run `phonefarm capabilities verify CAPABILITY --phone
-PHONE`. When the profile changes, you must verify the capability again. --json also prints the JSON
-Schema of each capability's inputs.
+capability is live verified with the current app profile. To verify a capability, run `phonefarm
+capabilities verify CAPABILITY --phone PHONE`. When the profile changes, you must verify the
+capability again. --json also prints the JSON Schema of each capability's inputs.
 """
 
 
