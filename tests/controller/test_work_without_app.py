@@ -20,6 +20,7 @@ from phonefarm_controller.model.run_reports import (
     RunEnded,
 )
 from phonefarm_controller.model.states import ProcessState
+from phonefarm_controller.model.windows import WindowScope
 from phonefarm_controller.processes.rerun import RerunRequest
 from phonefarm_controller.processes.verification import VerificationRequest, VerificationRuns
 from phonefarm_controller.store import leases, processes
@@ -189,6 +190,38 @@ async def test_pauses_hold_it_back_by_what_it_is(
     got = await claimed(world, "p1")
 
     assert (not got) == waits
+
+
+@pytest.mark.parametrize(
+    ("scope", "name"),
+    [
+        (WindowScope.PHONE, "ph-p1"),
+        (WindowScope.GROUP, "rack"),
+        (WindowScope.CAPABILITY, "take_screenshot"),
+    ],
+)
+@pytest.mark.parametrize("target", [ON_P1, Target(routing=Routing.QUEUE)], ids=["bound", "open"])
+async def test_it_keeps_to_the_windows_of_its_phone_and_of_what_it_is(
+    world: World, scope: WindowScope, name: str, target: Target
+) -> None:
+    """Not to those of the accounts there; what could not end before the window does waits."""
+    world.database._now = world.clock.now
+    await world.group_admin.put("phone", "rack", ["ph-p1"], actor="test")
+    for each in ((scope, name), (WindowScope.ACCOUNT, "acc-p1")):
+        hours = "daily 01:00-02:00" if each == (scope, name) else "daily 12:00-13:00"
+        await world.windows.put(
+            *each, zone="UTC", spans=[hours], may_overrun=False, actor="ada", reason="test"
+        )
+    process_id = await world.accept(**PICTURE, target=target)
+
+    closed = await claimed(world, "p1")
+    world.clock.advance(2 * 3600 - 60)
+    too_late = await claimed(world, "p1")
+    world.clock.advance(24 * 3600 - 1800)
+    opened = await claimed(world, "p1")
+
+    assert (closed, too_late) == ({}, {})
+    assert [each.process_id for each in opened.values()] == [process_id]
 
 
 async def test_it_runs_unattended_without_a_verification(world: World) -> None:

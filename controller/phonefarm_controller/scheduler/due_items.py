@@ -13,7 +13,7 @@ from phonefarm_controller.model.items import Item, dead, requeued
 from phonefarm_controller.model.pauses import Pause, pause_of
 from phonefarm_controller.model.states import ITEM_WAITING, ItemState
 from phonefarm_controller.processes.status import roll_up_status
-from phonefarm_controller.store import items, pauses, processes, queue, windows
+from phonefarm_controller.store import due_items, items, pauses, processes, windows
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.loop_leases import Tenure, owning
 
@@ -33,14 +33,14 @@ class DueItems:
     async def next_due(self) -> float | None:
         """Return the seconds until the next item becomes claimable by time; None for never."""
         async with self._database.reading() as tx:
-            due: datetime | None = await queue.next_due(tx)
+            due: datetime | None = await due_items.next_due(tx)
             return None if due is None else (due - tx.now).total_seconds()
 
     @uninterrupted
     async def requeue(self, *, tenure: Tenure | None = None) -> int:
         """Put retryable items whose back-off is over back into the queue; return how many."""
         async with self._database.reading() as tx:
-            due = await queue.due_for_retry(tx, limit=BATCH)
+            due = await due_items.due_for_retry(tx, limit=BATCH)
         if not due:
             return 0
         moved = await self._move_apart(due, tenure, to=ItemState.QUEUED)
@@ -55,7 +55,7 @@ class DueItems:
         does any window that it has.
         """
         async with self._database.reading() as tx:
-            due = await queue.past_deadline(tx, limit=BATCH)
+            due = await due_items.past_deadline(tx, limit=BATCH)
         if not due:
             return 0
         moved = await self._move_apart(due, tenure, to=ItemState.DEAD_LETTER)
