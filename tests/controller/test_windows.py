@@ -276,6 +276,40 @@ async def test_what_waited_in_a_window_gets_the_limit_as_from_its_removal(
     assert (await item_of(world, process_id)).terminal
 
 
+async def test_a_go_is_good_until_the_window_closes_also_past_the_farms_limit(
+    world: World,
+) -> None:
+    """The limit that has no say makes it neither short nor endless; asked again, it is no end."""
+    await world.accept(target=ON_P1)
+    await put(world, ACCOUNT, "wed 09:00-17:00")
+    set_time(world, "6d 10:00")
+    (assignment,) = await world.claim(world.offers("a", "p1"))
+    set_time(world, "6d 17:00")
+    world.clock.advance(-assignment.cap_seconds - 7)
+
+    go = await world.begin(assignment)
+    again = await world.begin(assignment)
+
+    assert (go.stop, again.stop) == (None, None)
+    assert go.seconds_left == pytest.approx(7)
+
+
+@pytest.mark.parametrize("scope", SCOPES, ids=lambda scope: str(scope[0]))
+async def test_what_is_claimed_when_its_window_is_removed_begins(
+    world: World, scope: tuple[WindowScope, str]
+) -> None:
+    """It has waited in the window for longer than the limit, and is prepared just now."""
+    process_id = await world.accept(target=ON_P1)
+    await put(world, scope, "wed 09:00-17:00")
+    set_time(world, "6d 12:00")
+    (assignment,) = await world.claim(world.offers("a", "p1"))
+
+    await world.windows.remove(*scope, **WHY)
+
+    assert (await world.begin(assignment)).stop is None
+    assert (await item_of(world, process_id)).deadline_at > world.clock.now()
+
+
 async def test_other_work_ends_beside_much_that_waits_in_windows(world: World) -> None:
     """What the limit does not end is not looked at instead of what it does."""
     other = Target(routing=Routing.DIRECT, phone_id="ph-p2")

@@ -108,19 +108,16 @@ def _decide(work: UnitOfWork, ask: StartRequest, orders: "_Orders", periods: Per
     lease, run = work.leases_before[ask.run.lease_id], work.runs_before[ask.run.run_id]
     now, waits = work.tx.now, item.state is ItemState.CLAIMED
     work.actors[item.item_id] = by_agent(ask.agent_id)
-    if item.deadline_at <= now and not waits:
+    late = item.deadline_at <= now and orders.limited(item, lease)
+    if not waits:
         # Where it has reported nothing it had not heard go when it asked again, and may have by
         # now: the agent knows which, and nothing ends before it has said so.
-        return None if run.last_sequence else FailureCode.DEADLINE_PASSED
-    if not waits:
-        return None
+        return FailureCode.DEADLINE_PASSED if late and not run.last_sequence else None
     because = orders.hold_back(item, lease)
-    # The farm's own limit stands still while a pause holds the item back, and has no say where
-    # there is a window.
-    limited = item.deadline_given or not (because == PAUSED or orders.windows_of(item, lease))
     if because is None and now >= _last_start(item, lease, orders, periods, now):
         because = OUTSIDE_WINDOW
-    if item.deadline_at <= now and limited:
+    # The farm's own limit stands still while a pause holds the item back.
+    if late and (item.deadline_given or because != PAUSED):
         failure = failures.expired(deadline=item.deadline_given, last=item.failure)
         work.items[item.item_id] = dead(item, failure=failure, now=now)
         work.leases[lease.lease_id] = releasing(lease)
@@ -175,6 +172,10 @@ class _Orders:
             groups=self.groups.get(lease.phone_id, ()),
         )
 
+    def limited(self, item: Item, lease: Lease) -> bool:
+        """Tell whether the item's deadline counts; the farm's own does not where a window is."""
+        return item.deadline_given or not self.windows_of(item, lease)
+
 
 async def _read_orders(tx: Transaction, work: UnitOfWork) -> _Orders:
     memberships: Mapping[str, Collection[str]] = {}
@@ -228,9 +229,9 @@ def _answer(
     """Return the answer; a run that may have begun after all is stopped as somebody wished."""
     item, now = work.items_before.get(ask.run.item_id), work.tx.now
     if stop is None and item is not None:
-        last = item.deadline_at
+        lease = work.leases_before[ask.run.lease_id]
+        last = item.deadline_at if orders.limited(item, lease) else NO_END
         if item.state is ItemState.CLAIMED:  # else it has begun already
-            lease = work.leases_before[ask.run.lease_id]
             last = min(last, _last_start(item, lease, orders, periods, now))
         left = max(0.0, (last - now).total_seconds())
         return StartAnswer(run=ask.run, stop=None, asked_at=ask.asked_at, seconds_left=left)

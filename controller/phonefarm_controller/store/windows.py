@@ -16,7 +16,13 @@ from phonefarm_controller.store.dialect import upsert
 from phonefarm_controller.store.schema.cluster import windows
 from phonefarm_controller.store.schema.fleet import groups
 from phonefarm_controller.store.schema.types import Instant
-from phonefarm_controller.store.schema.work import WAITING, queue_items
+from phonefarm_controller.store.schema.work import (
+    PHONE_HELD,
+    UNFINISHED,
+    WAITING,
+    leases,
+    queue_items,
+)
 
 BATCH: Final = 1000
 
@@ -114,19 +120,23 @@ async def remove(tx: Transaction, scope: WindowScope, name: str, *, limit_at: da
     """Remove a window; return whether there was one.
 
     What waits in it under the farm's own limit waits until *limit_at* at least: the limit did not
-    count while there was a window.
+    count while there was a window. So does what is at work: it may yet wait again.
     """
     there = and_(_w.scope == str(scope), _w.name == name)
     if (await tx.connection.execute(delete(windows).where(there))).rowcount == 0:
         return False
     early = and_(_i.deadline_given.is_(False), _i.deadline_at < literal(limit_at, Instant()))
-    query = select(_i.item_id).where(WAITING, early, _within(scope, name)).order_by(_i.item_id)
-    found = list((await tx.connection.execute(query)).scalars())
+    mine = select(_i.item_id).where(early, _within(scope, name))
+    at_work = _i.item_id.in_(select(leases.c.item_id).where(PHONE_HELD))
+    found: set[str] = set()
+    for query in (mine.where(WAITING), mine.where(UNFINISHED, at_work)):
+        found.update((await tx.connection.execute(query)).scalars())
+    ordered = sorted(found)
     here = _i.item_id.in_(any_of("ids"))
     lock = select(_i.item_id).where(here).order_by(_i.item_id).with_for_update()
-    postpone = update(queue_items).where(here, WAITING, early).values(deadline_at=limit_at)
-    for first in range(0, len(found), BATCH):
-        ids = {"ids": found[first : first + BATCH]}
+    postpone = update(queue_items).where(here, UNFINISHED, early).values(deadline_at=limit_at)
+    for first in range(0, len(ordered), BATCH):
+        ids = {"ids": ordered[first : first + BATCH]}
         await tx.connection.execute(lock, ids)
         await tx.connection.execute(postpone, ids)
     return True
