@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import strategies as st
+from phonefarm_controller.model import hours as hours_module
 from phonefarm_controller.model.hours import (
     DAYS,
     Hours,
@@ -246,6 +247,45 @@ def test_work_begins_when_all_its_windows_are_open_for_long_enough() -> None:
     overrun = window("daily 09:00-17:00", may_overrun=True)
     assert next_start((overrun, night), thursday, hour + 1) == thursday + timedelta(hours=16)
     assert next_start((window("mon 09:00-17:00", zone="Mars/X"),), thursday, hour) is None
+
+
+def test_a_first_moment_behind_many_short_hours_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two windows with fifty hours a day; each week of a zone is looked through once."""
+    asked: list[datetime] = []
+    edges = hours_module._edges
+
+    def counted(*given: Any) -> list[datetime]:
+        asked.append(given[2])
+        return edges(*given)
+
+    monkeypatch.setattr(hours_module, "_edges", counted)
+    monday = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    windows = tuple(
+        Window(
+            scope=scope,
+            name="x",
+            hours=Hours(
+                zone="Europe/Berlin",
+                spans=(
+                    *(
+                        f"daily {clock_text(first)}-{clock_text(first + 2)}"
+                        for first in range(late, late + 49 * 15, 15)
+                    ),
+                    "sun 20:00-22:00",
+                ),
+            ),
+            may_overrun=False,
+            since=monday,
+            by="ada",
+            reason="for a test",
+        )
+        for scope, late in ((WindowScope.ACCOUNT, 0), (WindowScope.PHONE, 7))
+    )
+
+    found = next_start(windows, monday, 3600.0)
+
+    assert found == datetime(2026, 1, 11, 19, tzinfo=UTC)
+    assert 0 < len(asked) <= 2 * 3
 
 
 @at_most(60)

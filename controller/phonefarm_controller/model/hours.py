@@ -6,10 +6,11 @@ open both times. The zones are those of the IANA time zone database (`zoneinfo`)
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -30,6 +31,7 @@ _STEP: Final = timedelta(hours=3)
 """No zone changes its offset twice within this time."""
 _LOOK: Final = timedelta(weeks=1)
 _MOST_LOOKS: Final = 4
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +83,14 @@ def period_at(hours: Hours, instant: datetime) -> Period:
     zone = zone_of(hours.zone)
     if zone is None:
         return Period(open=False, until=None)
-    week = _week_of(hours.spans)
-    now_open = _covers(week, instant.astimezone(zone))
-    start = instant
-    for _ in range(_MOST_LOOKS):
-        for moment in _edges(week, zone, start, start + _LOOK):
-            if _covers(week, moment.astimezone(zone)) is not now_open:
-                return Period(open=now_open, until=moment)
-        start += _LOOK
+    now_open = _covers(_week_of(hours.spans), instant.astimezone(zone))
+    look = (instant - _EPOCH) // _LOOK
+    for number in range(look, look + _MOST_LOOKS + 1):
+        changes = _changes(hours, zone, number)
+        place = bisect_right(changes, instant)
+        if place < len(changes):
+            near = changes[place] - instant <= _MOST_LOOKS * _LOOK
+            return Period(open=now_open, until=changes[place] if near else None)
     return Period(open=now_open, until=None)
 
 
@@ -107,6 +109,19 @@ def closes_at(hours: Hours, instant: datetime) -> datetime | None:
     """Return when they close; *instant* if they are closed, None if not within four weeks."""
     period = period_at(hours, instant)
     return period.until if period.open else instant
+
+
+@lru_cache(maxsize=4096)  # an explanation steps through five weeks, a list asks for every window
+def _changes(hours: Hours, zone: ZoneInfo, look: int) -> tuple[datetime, ...]:
+    """Return when the hours open and close in one week, counted from `_EPOCH`, in order."""
+    week, start = _week_of(hours.spans), _EPOCH + look * _LOOK
+    found = []
+    is_open = _covers(week, start.astimezone(zone))
+    for moment in _edges(week, zone, start, start + _LOOK):
+        if _covers(week, moment.astimezone(zone)) is not is_open:
+            is_open = not is_open
+            found.append(moment)
+    return tuple(found)
 
 
 def _covers(week: Sequence[_Span], local: datetime) -> bool:

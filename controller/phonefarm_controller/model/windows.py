@@ -16,7 +16,6 @@ NO_END: Final = datetime.max.replace(tzinfo=UTC)
 """The end of what no window limits."""
 _FRESH: Final = timedelta(weeks=1)
 _SEARCHED: Final = timedelta(weeks=5)
-_MOST_STEPS: Final = 1000
 
 
 class WindowScope(StrEnum):
@@ -161,7 +160,7 @@ def next_start(windows: tuple[Window, ...], instant: datetime, seconds: float) -
     All windows are open then, and those that must not be overrun stay open for so long.
     """
     moment = instant
-    for _ in range(_MOST_STEPS):
+    while moment - instant <= _SEARCHED:
         later = [_later(window, moment, seconds) for window in windows]
         if all(start == moment for start in later):
             return moment
@@ -169,8 +168,6 @@ def next_start(windows: tuple[Window, ...], instant: datetime, seconds: float) -
         if len(known) < len(later):
             return None
         moment = max(known)
-        if moment - instant > _SEARCHED:
-            return None
     return None
 
 
