@@ -173,10 +173,20 @@ def test_hours_that_never_close_and_hours_of_an_unknown_zone() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Europe", "../Berlin", "Europe/Berlin ", "localtime", "/etc/passwd", "x" * 65]
+    "name",
+    [
+        "",
+        "Europe",
+        "../Berlin",
+        "Europe/Berlin ",
+        "localtime",
+        "right/Europe/Berlin",
+        "/etc/passwd",
+        "x" * 65,
+    ],
 )
 def test_what_is_no_zone(name: str) -> None:
-    """A folder, a path, a file of the machine and a name that nobody knows."""
+    """A folder, a path, a file of the machine, other seconds and a name that nobody knows."""
     assert zone_of(name) is None
 
 
@@ -211,6 +221,8 @@ def test_a_text_of_hours_has_one_spelling(text: str, normal: str) -> None:
         "mon,,tue 09:00-17:00",
         "mon-wed-fri 09:00-17:00",
         "mon 09:00-17:00 tue 09:00-17:00",
+        "mon \u0660\u0669:00-17:00",
+        "mon," * 30 + "mon 09:00-17:00",
     ],
 )
 def test_what_is_no_text_of_hours(text: str) -> None:
