@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from phonefarm_controller.model.items import Candidate
+from phonefarm_controller.scheduler import matching
 from phonefarm_controller.scheduler.matching import FreePhone, match_items
 from support.examples import at_most, given
 
@@ -132,3 +135,46 @@ def test_an_open_item_leaves_a_phone_that_is_waited_for_and_its_last_to_others()
     pairs = match_items([bound, opened], phones, ready=NOON)
 
     assert [(p.item_id, p.phone_id) for p in pairs] == [("open", "ph-c"), ("bound", "ph-a")]
+
+
+def test_long_items_look_once_at_phones_that_soon_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one finds that no phone has time for it; a shorter one finds its phone."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    phones = [
+        FreePhone(
+            phone_id=f"p{n}",
+            agent_id="a",
+            accounts={"app": (f"acc{n}",)},
+            ends={f"acc{n}": now + timedelta(minutes=10)},
+        )
+        for n in range(20)
+    ]
+    items = [
+        Candidate(
+            item_id=f"i{n}",
+            process_id="p",
+            priority=0,
+            created_at=now,
+            ordinal=n,
+            app="app",
+            want_phone_id=None,
+            want_account_id=None,
+            want_phone_group=None,
+            last_phone_id=None,
+            cap_seconds=3600.0 if n < 20 else 60.0,
+        )
+        for n in range(21)
+    ]
+    looks = []
+    in_time = matching._FreePhones._in_time
+
+    def counted(self: Any, *given: Any) -> bool:
+        looks.append(given)
+        return in_time(self, *given)
+
+    monkeypatch.setattr(matching._FreePhones, "_in_time", counted)
+
+    pairs = match_items(items, phones, ready=now)
+
+    assert [pair.item_id for pair in pairs] == ["i20"]
+    assert len(looks) == 20 + 1

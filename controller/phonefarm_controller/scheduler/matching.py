@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import inf
 
 from phonefarm_controller.model.items import NO_ACCOUNT, NO_APP, Candidate
 from phonefarm_controller.model.windows import NO_END
@@ -92,6 +93,7 @@ class _FreePhones:
         self._free = {phone.phone_id: phone for phone in order}
         self._busy_accounts: set[str] = set()
         self._fits: dict[tuple[str, str | None], deque[_Fit]] = {}  # by app and group
+        self._too_long: dict[tuple[str, str | None], float] = {}  # seconds, by app and group
 
     def choose(self, candidate: Candidate) -> _Fit | None:
         """Return the phone and the account for this item, None when there is none."""
@@ -116,6 +118,9 @@ class _FreePhones:
         if key not in self._fits:
             self._fits[key] = self._fitting(*key)
         fits = self._fits[key]
+        # What takes as long as one that got no phone gets none either: phones only go.
+        if candidate.cap_seconds >= self._too_long.get(key, inf):
+            return None
         while fits and not self._still_free(fits[0]):
             fits.popleft()
         failed_on = None
@@ -126,7 +131,10 @@ class _FreePhones:
                 failed_on = fit
             elif self._still_free(fit):
                 return fit
-        return failed_on if failed_on is not None and self._still_free(failed_on) else None
+        if failed_on is not None and self._still_free(failed_on):
+            return failed_on
+        self._too_long[key] = candidate.cap_seconds
+        return None
 
     def _fitting(self, app: str, group: str | None) -> deque[_Fit]:
         return deque(
