@@ -24,7 +24,7 @@ from support.systemd_host import IMAGE
 from support.wheels import collect_wheels
 
 DEPLOY = Path(__file__).resolve().parent.parent.parent / "deploy"
-EXTRAS = frozenset({"controller", "postgres", "s3", "gateway", "agent", "cli"})
+EXTRAS = frozenset({"controller", "postgres", "s3", "tracing", "gateway", "agent", "cli"})
 SERVERS = ("controller-1", "controller-2", "gateway-1", "gateway-2")
 FARM = "farm.example.com"
 ASK = (

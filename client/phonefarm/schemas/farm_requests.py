@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from phonefarm.schemas.farm import CleanUpStepWord
-from phonefarm.schemas.fields import LARGEST_COUNT, Moment, Name, Object, RequestModel
+from phonefarm.schemas.fields import LARGEST_COUNT, MOST_NAMED, Moment, Name, Object, RequestModel
 from phonefarm.schemas.requests import PutAccount, Requester
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
@@ -182,11 +182,11 @@ class ChangeGroup(PerhapsBecause):
 
     add_ids: Annotated[
         list[Name],
-        Field(max_length=MOST_MEMBERS, fail_fast=True, description="Members to add"),
+        Field(max_length=MOST_NAMED, fail_fast=True, description="Members to add"),
     ] = Field(default_factory=list)
     remove_ids: Annotated[
         list[Name],
-        Field(max_length=MOST_MEMBERS, fail_fast=True, description="Members to remove"),
+        Field(max_length=MOST_NAMED, fail_fast=True, description="Members to remove"),
     ] = Field(default_factory=list)
 
 
