@@ -1,7 +1,7 @@
 """What the run does to the phone; whatever a caller wrote travels as one quoted argument."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from phonefarm_executor.adb_link import Answer, Link
@@ -59,14 +59,19 @@ class Phone:
     def greet(self, package: str) -> None:
         """Learn by reads alone that the phone answers, its size, and that the app is installed.
 
-        A run without an app has the package "".
+        A run without an app has the package "". What breaks is asked again, see `_repeated`.
+        """
+        self._repeated(lambda: self._greet(package))
+
+    def _repeated(self, question: Callable[[], None]) -> None:
+        """Ask up to three times; *question* must do no harm when it is asked again.
 
         When another agent takes the run over, it restarts adb. That can cut the first command of a
-        phone that is well. So the phone is asked up to three times.
+        phone that is well.
         """
         for tries_left in (2, 1, 0):
             try:
-                self._greet(package)
+                question()
             except FailedError as error:
                 if error.code is not Code.ADB_FAILED or not tries_left:
                     raise
@@ -89,8 +94,16 @@ class Phone:
             raise FailedError(Code.APP_NOT_INSTALLED, f"{package} is not installed on the phone")
 
     def make_folder(self) -> None:
-        """Make the run's folder on the phone."""
-        self._run("mkdir", "-p", self._folder)
+        """Make the run's folder on the phone.
+
+        This is the first command after the start gate, and another agent may have just taken over
+        the run. So it is asked again like `greet`; `mkdir -p` does no harm twice.
+        """
+
+        def make() -> None:
+            self._run("mkdir", "-p", self._folder)
+
+        self._repeated(make)
 
     def tap(self, x: int, y: int) -> None:
         """Touch a point."""

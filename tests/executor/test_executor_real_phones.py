@@ -291,7 +291,12 @@ class ScriptedLink:
         if self.failures:
             self.failures -= 1
             raise FailedError(Code.ADB_FAILED, "the connection ended before the answer was whole")
-        said = {"getprop": b"34", "wm": b"Physical size: 720x1280", "pm": b"package:/base.apk"}
+        said = {
+            "getprop": b"34",
+            "wm": b"Physical size: 720x1280",
+            "pm": b"package:/base.apk",
+            "mkdir": b"",
+        }
         return Answer(stdout=said[words[0]], stderr=b"", code=0)
 
 
@@ -307,3 +312,17 @@ def test_a_phone_behind_an_adb_that_begins_anew_is_met(failures: int, met: bool)
     else:
         with pytest.raises(FailedError, match="the connection ended"):
             phone.greet("com.example.shortvideo")
+
+
+@pytest.mark.parametrize(("failures", "made"), [(0, True), (2, True), (3, False)])
+def test_the_folder_is_made_behind_an_adb_that_begins_anew(failures: int, made: bool) -> None:
+    """The first command after the gate may be cut as well; to make a folder twice does no harm."""
+    link = ScriptedLink(failures=failures)
+    phone = Phone(cast(Link, link), Pace(Signals(), cap_seconds=60), folder="/data/run")
+
+    if made:
+        phone.make_folder()
+        assert link.failures == 0
+    else:
+        with pytest.raises(FailedError, match="the connection ended"):
+            phone.make_folder()
