@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, example
 from hypothesis import strategies as st
 from phonefarm_simulator.adb_packets import (
     HEADER,
@@ -309,6 +309,7 @@ WORDS = st.one_of(
 
 @at_most(400, suppress_health_check=list(HealthCheck))
 @given(words=st.lists(WORDS, max_size=9))
+@example(words=["screenrecord", ":"])
 def test_no_command_line_breaks_the_phone(tmp_path: Path, words: list[str]) -> None:
     """Any words in any order give a status from 0 to 255, wait, or leave the shell."""
 

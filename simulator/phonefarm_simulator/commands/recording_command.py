@@ -1,6 +1,7 @@
 """The command screenrecord."""
 
 import asyncio
+import os
 import time
 
 from phonefarm_simulator.capture import captured
@@ -26,6 +27,11 @@ async def screenrecord(call: Call) -> int:
             paths.append(word)
     if len(paths) != 1:
         return await call.complain("Must specify output file (see --help).", status=2)
+    try:  # first of all it creates the file (AOSP screenrecord.cpp, main)
+        call.phone.write_file(paths[0], b"", append=True)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        return await call.complain(f"Unable to open '{paths[0]}': {reason}")
     limit = options.get("--time-limit", "")
     seconds = min(float(limit) if limit.isdecimal() else LONGEST_SECONDS, LONGEST_SECONDS)
     begun = time.monotonic()
