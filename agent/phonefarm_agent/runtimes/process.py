@@ -123,13 +123,14 @@ class ProcessRuntime:
             await leader.ended(within=grace)
         if leader.lives():
             self._note_killed(handle)
-        remaining = members(leader)
-        send(remaining, signal.SIGKILL)
-        for mark in remaining:
-            if not await mark.ended(within=_KILLED_WITHIN_SECONDS):
-                raise RuntimeFailedError(
-                    f"process {mark.pid} of {handle.name} is still running after SIGKILL"
-                )
+        # Until none is left: a process may have started another before it was killed.
+        while remaining := members(leader):
+            send(remaining, signal.SIGKILL)
+            for mark in remaining:
+                if not await mark.ended(within=_KILLED_WITHIN_SECONDS):
+                    raise RuntimeFailedError(
+                        f"process {mark.pid} of {handle.name} is still running after SIGKILL"
+                    )
         leader.reap()
 
     async def remove(self, handle: Handle) -> None:
