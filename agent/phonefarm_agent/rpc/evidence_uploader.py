@@ -12,6 +12,7 @@ import structlog
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm.v1 import agent_pb2_grpc
 from phonefarm_common.backoff import backoff
+from phonefarm_common.call_status import CallStatus
 
 from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.messages import Host
@@ -163,9 +164,14 @@ class EvidenceUploader:
         )
 
     async def _send(self, file: EvidenceFile, source: IO[bytes], offset: int) -> pb.EvidenceReceipt:
-        return await self._stub.UploadEvidence(
+        call = self._stub.UploadEvidence(
             _chunks(file, source, offset), metadata=self._metadata, timeout=UPLOAD_SECONDS
         )
+        status = CallStatus(call)
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise (await status.error(error) or error) from error
 
 
 async def _chunks(

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import grpc
 from phonefarm.v1 import agent_pb2 as pb
+from phonefarm_common.call_status import CallStatus
 from phonefarm_common.clock import Clock
 from phonefarm_common.ids import PROTOCOL_VERSION
 from phonefarm_common.rpc_errors import refusal
@@ -88,6 +89,7 @@ class Session:
     ) -> None:
         """Use *stream*; call *opened* at the Welcome and *screens_wanted* with tickets."""
         self._stream = stream
+        self._status = CallStatus(stream)
         self._host = host
         self._identity = identity
         self._timers = timers
@@ -118,7 +120,7 @@ class Session:
             if self._superseded is not None:
                 raise SupersededError(self._superseded)
         except grpc.aio.AioRpcError as error:
-            raise _translated(error) from error
+            raise _translated(await self._status.error(error) or error) from error
         except asyncio.InvalidStateError as error:
             # grpc.aio says this when writing to a call that is already over.
             raise SessionLostError("the stream has ended") from error

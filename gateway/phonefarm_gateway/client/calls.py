@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 import grpc
 import grpc.aio
 import structlog
+from phonefarm_common.call_status import CallStatus
 from phonefarm_common.reasons import FieldProblem, Reason
 from phonefarm_common.rpc_errors import refusal
 from phonefarm_common.trace_context import TRACEPARENT, current_traceparent
@@ -110,6 +111,7 @@ class DuplexCall(Generic[_Request, _Answer]):
 
     def __init__(self, call: Any) -> None:
         self._call = call
+        self._status = CallStatus(call)
 
     async def send(self, request: _Request) -> None:
         """Send a message; nothing happens when the call has ended: `answers` says why."""
@@ -118,15 +120,17 @@ class DuplexCall(Generic[_Request, _Answer]):
 
     def answers(self) -> AsyncIterator[_Answer]:
         """Yield the messages until the call ends; RefusedError says why it was refused."""
-        return _answers(self._call)
+        return _answers(self._call, self._status)
 
 
-async def _answers(stream: Any) -> AsyncIterator[Any]:
+async def _answers(stream: Any, status: CallStatus | None = None) -> AsyncIterator[Any]:
     try:
         async for message in stream:
             yield message
     except grpc.aio.AioRpcError as error:
-        raise _refused(error) from error
+        refused = await status.error(error) if status else error
+        if refused is not None:
+            raise _refused(refused) from error
 
 
 def _refused(error: grpc.aio.AioRpcError) -> RefusedError:
