@@ -1,9 +1,9 @@
 """Measures the console and its screens on farms of simulated phones, and prints one table.
 
-make bench-console, or scripts/bench_console.py [--seconds 20] [--taps 50] [--runs 10]
+make bench-console, or scripts/bench_console.py [--seconds 20] [--frames 300] [--runs 100]
 
 It needs Debian's Chromium, PyAV and scrcpy-server (`phonefarm-agent screens install`), and takes
-some 8 minutes. The figures to accept are those of two idle cores; the last line says how busy the
+some 20 minutes. The figures to accept are those of two idle cores; the last line says how busy the
 machine was. Not measured here but tested: the attacks (tests/console), and axe on every page.
 """
 
@@ -191,7 +191,7 @@ async def farm(
         up.stop()
 
 
-async def measure_screens(bench: Bench, taps: int, runs: int) -> None:
+async def measure_screens(bench: Bench, *, frames: float, taps: int, runs: int) -> None:
     """Measure everything about the screen of one phone, and the runs of another."""
     phone, other = bench.it.farm.phones[:2]
     # A dark display draws nothing, and this phone's goes dark two minutes after the last touch.
@@ -205,7 +205,7 @@ async def measure_screens(bench: Bench, taps: int, runs: int) -> None:
         await bench.open_feed(phone)
         alone = await screens.without(bench, phone)
         await page.goto(f"/console/phones/{phone.phone_id}")
-        await screens.moving(bench, page, received, phone, alone)
+        await screens.moving(bench, page, received, phone, alone=alone, counted_seconds=frames)
         await screens.slow_viewer(bench, page, received, phone)
         await screens.many_viewers(bench, page, phone)
         await screens.hold(page)
@@ -218,9 +218,12 @@ async def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="for each rate (20)")
+    parser.add_argument(
+        "--frames", type=float, default=300.0, help="seconds for which drawn frames count (300)"
+    )
     parser.add_argument("--taps", type=int, default=50, help="clicks (50)")
     parser.add_argument(
-        "--runs", type=int, default=10, help="pairs of runs, one of them watched (10)"
+        "--runs", type=int, default=100, help="pairs of runs, one of them watched (100)"
     )
     options = parser.parse_args()
     real_jar()
@@ -231,7 +234,9 @@ async def main() -> None:
             await scripts(bench)
             await paint(bench)
             await listed(bench)
-            await measure_screens(bench, options.taps, options.runs)
+            await measure_screens(
+                bench, frames=options.frames, taps=options.taps, runs=options.runs
+            )
             await axe(bench)
         async with farm(browser, SMALL_PICTURES, options.seconds, rows) as bench:
             await thumbnails(bench)

@@ -23,6 +23,7 @@ from phonefarm_simulator.farm import Farm, simulated_phones
 from support.agent_processes import agents, driving
 from support.agents import PHONE_SCALE, AgentMaker, assignment, phone_work
 from support.controller_script import Evidence, Heard, ScriptedController
+from support.stub_calls import stub_method
 
 REF = RunRef(run_id="r1", item_id="i", attempt=1, lease_id="l", epoch=1)
 
@@ -242,6 +243,7 @@ class _Crowded:
         self._under_way = 0
         self._is_full = asyncio.Event()
 
+    @stub_method
     async def UploadEvidence(  # noqa: N802 - gRPC's name
         self, chunks: AsyncIterator[pb.EvidenceChunk], **_options: Any
     ) -> pb.EvidenceReceipt:

@@ -11,6 +11,7 @@ from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.messages import Host
 from phonefarm_agent.model.run import RunRef
 from phonefarm_agent.rpc.evidence_uploader import EvidenceUploader
+from support.stub_calls import stub_method
 
 AGES = 1_000_000.0
 
@@ -32,6 +33,7 @@ class Picky:
         self.waiting.remove(file)
         self.received.set()
 
+    @stub_method
     async def UploadEvidence(  # noqa: N802 - the stub's name
         self, chunks: AsyncIterator[pb.EvidenceChunk], **told: Any
     ) -> pb.EvidenceReceipt:

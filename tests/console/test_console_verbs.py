@@ -178,6 +178,22 @@ async def test_an_account_is_made_inactive_and_active(console: Console) -> None:
         assert await active() == [True]
 
 
+async def test_an_inactive_account_is_removed(console: Console) -> None:
+    """With a reason; its row goes, and the farm has it no more."""
+    unused = {"phone_id": None, "app": "shortvideo", "active": False}
+    status, told = await console.it.call("PUT", "/accounts/unused", unused)
+    assert status == 200, told
+
+    async with console.logged_in("/console/accounts?text=unused") as page:
+        button = page.get_by_role("button", name="Remove: unused")
+        await button.click()
+        await answer(page, "Remove it", "never used")
+
+        await expect(button).to_have_count(0)
+        _, told = await console.it.call("GET", "/accounts")
+        assert "unused" not in [one["account_id"] for one in told["accounts"]]
+
+
 async def test_a_host_is_drained_and_given_work(console: Console) -> None:
     """In its row, with who and why."""
     async with console.logged_in("/console/hosts") as page:
