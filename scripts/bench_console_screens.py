@@ -210,7 +210,7 @@ async def slow_viewer(bench: Bench, page: Page, received: Received, phone: LiveP
     later = [picture for picture in read if missed and picture.microseconds > missed[0]]
     by_key = bool(later) and later[0].key
     seen = f"others {rate:.1f}/s; it missed {len(missed)} frames"
-    seen += ", went on with a key frame" if by_key else ", and saw no gap before a key frame"
+    seen += ", continued with a key frame" if by_key else ", and saw no gap before a key frame"
     bench.add(
         "slow viewer",
         "others >= 28/s; a key frame after a gap",
@@ -289,7 +289,7 @@ async def clicks(bench: Bench, page: Page, phone: LivePhone, taps: int) -> None:
     later: list[dict[str, Any]] = await bench.it.phones.ledger(phone.serialno, since=since)
     late = [entry for entry in later if entry["kind"] in {"keys_pressed", "home_pressed"}]
     seen = f"{len(late)} of {TRIES}; {closed:.2f} s"
-    accept = "0 of 10,000; the page lets go within 1 s"
+    accept = "0 of 10,000; the page ends control within 1 s"
     bench.add("inputs after the hold", accept, seen, reached=not late and closed <= 1)
 
 

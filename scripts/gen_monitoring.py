@@ -55,15 +55,18 @@ phonefarm alerts replay              # sends the newest event again
 | `alerts` | all alerts that are on: `check`, `severity` (`warn`: work continues; `fail`: work has stopped), `since`, and `problems`, each with `text` and `remedy` |
 | `farm`, `sequence`, `emitted_at` | the farm's name; a number that rises with each event; the time |
 
-- A check must be wrong for 60 s before its alert turns on, and ok for 5 minutes before its alert turns off. So an alarm
-  that comes and goes stays on, and sends at most two events in 6 minutes.
-- Only one event waits at a time. Everything that changes before it is delivered comes in the next event. Each event
-  contains all alerts that are on, so you need no earlier event. While an alert is on, an event comes every 24 hours.
-- The gateways send events as they send callbacks: signed with `PHONE_FARM_WEBHOOK_SECRET`, again for up to 24 hours,
-  and only to addresses that `phonefarm-gateway --allow-callback-cidr` allows. `doctor` reports events that do not
-  arrive (check `alerts`). After a 410 response, the farm sends no more alerts until you run `phonefarm alerts replay`.
-- If there are several controllers, one of them sends the alerts, and another takes over if it stops. It reports the
-  whole farm and its own alarms; to be told of the other controllers' own alarms, such as a silent loop, use Prometheus.
+- A check must be wrong for 60 s before its alert turns on, and ok for 5 minutes before its alert turns off. Therefore,
+  if the result of a check changes often, its alert stays on. A check causes at most two events in 6 minutes.
+- Only one event at a time waits for delivery. The next event contains everything that has changed in the meantime. Each
+  event contains all alerts that are on, so you need no earlier event. While an alert is on, the farm sends an event
+  every 24 hours.
+- The gateways send events as they send callbacks. They sign events with `PHONE_FARM_WEBHOOK_SECRET`, and try again for
+  up to 24 hours. To send events to a private network, start the gateways with `--allow-callback-cidr`. The check
+  `alerts` of `doctor` reports events that do not arrive. After a 410 response, the farm sends no more alerts until you
+  run `phonefarm alerts replay`.
+- If there are several controllers, one of them sends the alerts. If it stops, another controller takes over. The
+  sending controller reports on the whole farm, but does not know the other controllers' own alarms, such as a silent
+  loop. To see those alarms, use Prometheus.
 - The farm cannot report that its database, all of its gateways or all of its controllers are gone. Watch these from
   outside: for example, request `/readyz` of a gateway every minute.
 
@@ -85,7 +88,7 @@ use the `max` of these values, not the sum. You can add up the metrics that each
 `phonefarm_controller_runs_ended_total` and `phonefarm_controller_run_seconds`. The controllers count phones, items and
 callbacks every 15 s.
 
-Each label has only a few possible values: a label names an app, a capability, a state, a host or a code, for example.
+Each label has only a few possible values. For example, a label names an app, a capability, a state, a host or a code.
 No metric has a label for a phone, an account or a process. A failure code that the farm does not document counts as
 `other`.
 """

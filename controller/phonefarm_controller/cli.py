@@ -13,7 +13,8 @@ as a service of systemd (each has its own --help):
   phonefarm-controller install      installs the service
   phonefarm-controller uninstall    removes it
 
-environment (each NAME may instead be given as NAME_FILE, the path of a file that holds the value):
+environment (instead of NAME, you can set NAME_FILE, where listed, to the path of a file that holds
+the value):
   INGEST_SECRET(_FILE)              a key with every scope, for creating the first API key
   PHONEFARM_DATABASE(_FILE)         URL of the database, with its password
   PHONEFARM_AGENT_TOKEN(_FILE)      authenticates agents on loopback
@@ -24,9 +25,9 @@ environment (each NAME may instead be given as NAME_FILE, the path of a file tha
                                     it for every controller
   PHONEFARM_PRODUCTION              1: the controller refuses scaled timers, and inputs for the
                                     dummy runtime
-  OTEL_EXPORTER_OTLP_ENDPOINT       URL of the collector to which traces are sent, for example
-                                    http://127.0.0.1:4318; OTEL_TRACES_SAMPLER says how many
-                                    (no NAME_FILE; see docs/tracing.md)
+  OTEL_EXPORTER_OTLP_ENDPOINT       URL of the collector that gets the controller's traces, for
+                                    example http://127.0.0.1:4318; OTEL_TRACES_SAMPLER sets how
+                                    many (docs/tracing.md)
   PHONEFARM_TIME_SCALE              for tests: multiplies every timer; above 0, at most 1
 
 evidence in a bucket on Amazon S3, or on a store that supports the S3 protocol (the bucket must
@@ -77,9 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tls-listen",
         metavar="HOST:PORT",
-        help=(
-            "address for operators and for hosts that join, served with TLS; requires --mtls-listen"
-        ),
+        help="TLS address for operators and for hosts that join; requires --mtls-listen",
     )
     parser.add_argument(
         "--mtls-listen",
@@ -138,8 +137,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--database",
         metavar="URL",
         help=(
-            "sqlite:///FILE or postgresql://USER@HOST/NAME (env PHONEFARM_DATABASE; without both, "
-            "SQLite in the data folder); other users of this host can read a password given here"
+            "sqlite:///FILE or postgresql://USER@HOST/NAME (env PHONEFARM_DATABASE; default: "
+            "SQLite in the data folder); other users of this host can read a password that you "
+            "give here"
         ),
     )
     database.add_argument(
@@ -174,17 +174,17 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-wait",
         default="24h",
         metavar="TIME",
-        help="the longest time that work waits before the farm ends it, if the caller gave no "
-        "deadline; the time starts when the work is due, and stops while a pause holds the work "
-        "back; for example 24h, 7d or forever (%(default)s)",
+        help="how long work may wait before the farm ends it, if the caller gave no deadline; the "
+        "time begins when the work is due, and does not run while a pause holds the work back; "
+        "e.g. 24h, 7d or forever (%(default)s)",
     )
     parser.add_argument(
         "--golden-every",
         default=FOREVER,
         metavar="TIME",
         help=(
-            "give each phone a golden job, which is a small harmless run that proves that the "
-            "phone works: once in TIME (e.g. 24h) when the phone is free, and before the phone "
+            "how often each phone gets a golden job when it is free, e.g. 24h; a golden job is a "
+            "harmless run that proves that the phone works; each phone also gets one before it "
             "leaves quarantine; forever turns golden jobs off (%(default)s)"
         ),
     )

@@ -10,15 +10,16 @@ further commands (each has its own --help):
   phonefarm-gateway install                   installs the gateway as a service of systemd
   phonefarm-gateway uninstall                 removes the service
 
-environment (each NAME may instead be given as NAME_FILE, the path of a file that holds the value):
+environment (instead of NAME, you can set NAME_FILE to the path of a file that holds the value):
   PHONEFARM_GATEWAY_TOKEN     authenticates this gateway to a controller on loopback
   PHONE_FARM_WEBHOOK_SECRET   signs callbacks; without this secret, callbacks are not signed
-  PHONEFARM_CONSOLE_SECRET    seals logins to /console; gateways with the same secret share logins
-                              (if absent, derived from PHONEFARM_GATEWAY_TOKEN; a gateway that has
-                              joined makes a new secret instead, so a restart ends its logins)
-  OTEL_EXPORTER_OTLP_ENDPOINT URL of the collector to which traces are sent, for example
-                              http://127.0.0.1:4318; OTEL_TRACES_SAMPLER says how many (no
-                              NAME_FILE; see docs/tracing.md)
+  PHONEFARM_CONSOLE_SECRET    seals logins to /console; gateways with the same secret share logins.
+                              If absent, the gateway derives the secret from
+                              PHONEFARM_GATEWAY_TOKEN. A gateway that has joined has no token: it
+                              makes a new secret at each start, so a restart ends its logins
+  OTEL_EXPORTER_OTLP_ENDPOINT URL of the collector that gets the gateway's traces, for example
+                              http://127.0.0.1:4318; OTEL_TRACES_SAMPLER sets how many
+                              (no NAME_FILE; see docs/tracing.md)
 
 TLS: give --tls-cert and --tls-key. The gateway notices a renewed pair within 10 s and uses it for
 new connections; open connections continue with the old pair.
@@ -137,8 +138,8 @@ def build_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         metavar="URL",
         action="append",
         default=[],
-        help="https://HOST of a proxy that terminates TLS for this gateway and forwards the Host "
-        "header, so that people can log in to the console through the proxy; repeatable",
+        help="https://HOST of a TLS proxy through which people log in to the console; the proxy "
+        "must forward the Host header; repeatable",
     )
     parser.add_argument(
         "--ready-file",

@@ -81,7 +81,7 @@ FAULT_DESCRIPTIONS: dict[Fault, str] = {
     ),
     Fault.RECOVERY: (
         "adb lists the phone as `mode` (recovery; or bootloader, sideload), and the phone runs no "
-        "commands; a reboot clears the fault unless `stays` (false)"
+        "commands; a reboot clears the fault, unless `stays` (false) is true"
     ),
     Fault.SLOW: "the phone delays every chunk that it sends by `milliseconds` (200)",
     Fault.SHELL_HANGS: (
@@ -98,18 +98,18 @@ FAULT_DESCRIPTIONS: dict[Fault, str] = {
         "the keyguard, which has an unknown secret, covers the screen until the fault is cleared"
     ),
     Fault.REBOOT: (
-        "the phone disappears for `seconds` (2), then has a new boot id and, for `boot_seconds` "
-        "(0), no sys.boot_completed; its files and account remain"
+        "the phone disappears for `seconds` (2), and comes back with a new boot id, its files and "
+        "its account; sys.boot_completed is set `boot_seconds` (0) later"
     ),
     Fault.BOOT_STUCK: (
-        "sys.boot_completed is never set, after this boot and later boots; a reboot clears the "
-        "fault unless `stays` (true)"
+        "sys.boot_completed is not set after a boot; if `stays` (true) is false, a reboot clears "
+        "the fault"
     ),
     Fault.DUPLICATE_SERIAL: "ro.serialno is `as_serial` (which can be empty), as on cheap phones",
     Fault.DROP_MID_COMMAND: (
-        "the phone cuts the connection after a command has had its effect: the `nth` (1) command "
-        "whose text contains `match`, or which records `effect` (a kind of ledger entry, for "
-        "example posted); the fault then clears itself"
+        "after the effect of the `nth` (1) matching command, the phone cuts the connection, and "
+        "the fault clears itself; a command matches if its text contains `match`, or if it "
+        "records `effect` (a kind of ledger entry, for example posted)"
     ),
     Fault.LOGGED_OUT: "the app shows its login screen",
     Fault.CONSENT_DIALOG: "a consent dialog covers the app until somebody accepts it",
@@ -118,13 +118,13 @@ FAULT_DESCRIPTIONS: dict[Fault, str] = {
         "the next tap on Post fails, and the app shows an error; the fault then clears itself"
     ),
     Fault.POST_CRASHES: (
-        "the app crashes at the next tap on Post, after it has posted or, if `posted` (true) is "
-        "false, before; the fault then clears itself"
+        "at the next tap on Post, the app crashes after it has posted; if `posted` (true) is "
+        "false, it crashes before; the fault then clears itself"
     ),
     Fault.NEVER_IDLE: (
-        "while a video plays, or always if `everywhere` (false) is true, `uiautomator dump` waits "
-        "10 s for the screen to become idle, then gives up; if `compressed_helps` (false) is "
-        "true, dumps with --compressed succeed (phone-harness#77, uiautomator2#116, "
+        "while a video plays, `uiautomator dump` waits 10 s for the screen to become idle, then "
+        "gives up; if `everywhere` (false) is true, it always does so; if `compressed_helps` "
+        "(false) is true, dumps with --compressed succeed (phone-harness#77, uiautomator2#116, "
         "mobilewright#117)"
     ),
     Fault.DUMP_KILLED: (
@@ -135,8 +135,8 @@ FAULT_DESCRIPTIONS: dict[Fault, str] = {
         "'already registered!' (uiautomator2#1013, xiaocong/uiautomator#218)"
     ),
     Fault.UI_SERVER_DIES: (
-        "the UI server exits at the `nth` (1) call, before the call's effect or, if "
-        "`after_effect` (false) is true, after it; the fault then clears itself "
+        "the UI server exits at the `nth` (1) call, before the call has an effect; if "
+        "`after_effect` (false) is true, it exits after the effect; the fault then clears itself "
         "(uiautomator2#1084)"
     ),
     Fault.UI_SERVER_KILLED_AT_START: (

@@ -49,8 +49,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help=(
-            "directory for the journal, the adb key and evidence, which must survive a "
-            "restart; each agent needs its own directory"
+            "directory for the journal, the adb key and evidence; it must survive a restart, and "
+            "each agent needs its own"
         ),
     )
     run.add_argument(
@@ -68,7 +68,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         choices=["auto", "docker", "process", "dummy"],
         help=(
             "the runtime that executes runs; auto chooses docker if a container engine answers "
-            "and has the image, otherwise process, with a warning because process does not "
+            "and has the image; otherwise, it chooses process and warns that process does not "
             "isolate runs (default: %(default)s)"
         ),
     )

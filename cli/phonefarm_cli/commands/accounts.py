@@ -20,9 +20,9 @@ _LIST_NOTES: Final = """\
 """
 
 _DELETE_NOTES: Final = """\
-The farm refuses to remove an account while work that has not ended names the account or uses it.
-The command also removes the account's persona, and removes the account from its groups. What the
-account has done stays in the history.
+The farm refuses to remove an account while unfinished work names it or uses it. The command also
+removes the account's persona, and removes the account from its groups. What the account has done
+stays in the history.
 
 examples:
   phonefarm accounts delete acc-3 --reason "its owner has left"

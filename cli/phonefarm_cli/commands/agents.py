@@ -26,10 +26,10 @@ _COLUMNS = (
 )
 _DRAIN_NOTES: Final = """\
 No controller starts runs on the host's phones until you run `phonefarm agents undrain ID --reason
-TEXT`, even if the agent or a controller restarts. If a run is prepared but has not acted yet, the
-controller takes it back, and does not count it as an attempt. With --wait, the command lists the
-runs that are still in progress, and exits when no runs are left. Ctrl-C stops the waiting, but does
-not end the drain.
+TEXT`. A restart of the agent or of a controller does not end the drain. If a run is prepared but
+has not acted yet, the controller takes it back, and does not count it as an attempt. With --wait,
+the command lists the runs that are still in progress, and exits when no runs are left. Ctrl-C stops
+the waiting, but does not end the drain.
 
 example:
   phonefarm agents drain host-1 --reason "a new kernel" --wait

@@ -16,10 +16,10 @@ _NO_URL: Final = (
     "the farm sends no alerts: set PHONEFARM_ALERT_URL(_FILE) for every controller, and restart it"
 )
 _NOTES: Final = """\
-The farm sends an event to the alert URL of its controllers (PHONEFARM_ALERT_URL) when a check of
-`phonefarm doctor` has been wrong for 60 s, and when the check has been ok again for 5 minutes. Each
-event contains all alerts that are on. The gateways send and sign events as they send and sign
-callbacks (docs/monitoring.md).
+The farm sends events to the alert URL of its controllers (PHONEFARM_ALERT_URL). It sends an event
+when a check of `phonefarm doctor` has been wrong for 60 s, and another when the check has been ok
+for 5 minutes. Each event contains all alerts that are on. The gateways send and sign events as they
+send and sign callbacks (docs/monitoring.md).
 
 An event is dead when the farm has tried to send it for 24 hours and has given up. It is stopped
 when the receiver has responded with 410: the farm then sends no more alerts until you replay an

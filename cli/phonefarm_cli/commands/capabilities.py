@@ -17,10 +17,10 @@ _APPS = ("CAPABILITY", "APP", "VERSION", "LIVE VERIFIED", "BY", "PROCESS")
 _SHOWN = 12
 
 _NOTES: Final = """\
-In unattended mode, the farm accepts a request for a capability that uses an app only if the
-capability is live verified with the current app profile. To verify a capability, run `phonefarm
-capabilities verify CAPABILITY --phone PHONE`. When the profile changes, you must verify the
-capability again. --json also prints the JSON Schema of each capability's inputs.
+A capability that uses an app must be live verified with the current app profile. Otherwise, the
+farm refuses requests for it in unattended mode. To verify a capability, run `phonefarm capabilities
+verify CAPABILITY --phone PHONE`. When the profile changes, you must verify the capability again.
+--json also prints the JSON Schema of each capability's inputs.
 """
 
 

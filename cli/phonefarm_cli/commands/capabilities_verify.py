@@ -28,8 +28,8 @@ _POLL_SECONDS: Final = 0.25
 _NOTES: Final = """\
 The command really runs the capability on the phone, in manual mode. Without --inputs, it uses
 inputs that change little. When the run has completed and its last screen has arrived as evidence,
-the capability is live verified with the current version of the app profile, and the farm accepts
-unattended requests for it. A run on the dummy runtime does not verify a capability.
+the capability is live verified with the current version of the app profile. The farm then accepts
+unattended requests for the capability. A run on the dummy runtime does not verify a capability.
 
 exit code: 0 if the capability is verified; 1 if not, and the command prints the reason
 

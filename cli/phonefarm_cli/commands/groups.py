@@ -29,9 +29,9 @@ _KINDS = {fleet_pb2.GROUP_KIND_PHONE: "phone", fleet_pb2.GROUP_KIND_ACCOUNT: "ac
 _SHOWN = 6
 
 _NOTES: Final = """\
-A request's target can name a group. With {"routing": "group", "phone_group": "shelf-1"}, every
-phone that is in the group when the farm accepts the request gets the work. With {"routing":
-"queue", "phone_group": "shelf-1"}, one of these phones gets the work.
+A request's target can name a group. With {"routing": "group", "phone_group": "shelf-1"}, the work
+goes to every phone that is in the group when the farm accepts the request. With {"routing":
+"queue", "phone_group": "shelf-1"}, the work goes to one of these phones.
 
 examples:
   phonefarm groups put shelf-1 --phones SIM0001 SIM0002

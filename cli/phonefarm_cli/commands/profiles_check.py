@@ -22,12 +22,12 @@ from phonefarm_cli.terminal import echo, note_stderr, print_error
 
 _FOUND: Final = ("SCREEN", "SELECTOR", "FOUND", "TEXT", "WHERE", "ALTERNATIVE")
 _NOTES: Final = """\
-Start a real run that opens the app on the phone, visits every screen that taps lead to, and looks
-for each selector on these screens. The run does not type, save or post anything. If only an action
-leads to a screen, for example to search results, the command lists the screen but does not check
-it. If the app shows a view only sometimes, for example an account's first post, make sure that the
-app shows it during the check. If a selector has several alternatives, the last column shows which
-alternative the run used, and which others also match.
+Start a real run that opens the app on the phone. The run visits every screen that it can reach with
+taps, and looks for each selector there. It does not type, save or post anything. If a screen
+appears only after such an action (for example, search results), the command lists the screen but
+does not check it. If the app shows a view only sometimes, for example an account's first post, make
+sure that the app shows it during the check. If a selector has several alternatives, the last column
+shows which alternative the run used, and which others also match.
 
 exit code: 0 if the run found everything that it looked for, otherwise 1
 

@@ -34,12 +34,12 @@ _NOTES: Final = """\
 Work of the account, phone, group or capability begins only while its window is open. Work that has
 several windows (for example, of its account and of its phone) begins only while all of them are
 open. Outside its windows, work waits; `processes explain` shows until when. A run begins only if
-its time limit, and 30 s for its start, end before the window closes. With --may-overrun, runs begin
-until the window closes. Holds have no windows.
+the window stays open for at least its time limit plus 30 s. With --may-overrun, runs begin until
+the window closes. Holds have no windows.
 
 HOURS are days and times on the clock in the zone: `mon-fri 09:00-17:00`, `sat,sun 22:00-02:00` (to
-the next morning) or `daily 00:00-24:00`. Times in an hour that summer time skips do not come; times
-in an hour that comes twice are open both times.
+the next morning) or `daily 00:00-24:00`. If the change to summer time skips an hour, that hour does
+not count. If an hour comes twice, the window is open both times.
 
 The farm's own limit on waiting (phonefarm-controller --max-wait) does not end work that has a
 window. Deadlines that callers gave still do.

@@ -26,7 +26,7 @@ _EPILOG = """\
 DIR/up.json appears when everything is ready; only you can read it. It contains the addresses, the
 API key, the webhook secret, the phones and the process ids. The other phonefarm commands read it.
 
-environment (each secret NAME may instead be given as NAME_FILE, the path of a file that holds it):
+environment (instead of a secret NAME, you can set NAME_FILE to the path of a file that holds it):
   INGEST_SECRET              the API key of callers; if absent, created and kept in DIR
   PHONE_FARM_WEBHOOK_SECRET  signs callbacks; if absent, created and kept in DIR
   PHONEFARM_AGENT_TOKEN, PHONEFARM_GATEWAY_TOKEN   authenticate the programs; if absent, created
@@ -95,8 +95,8 @@ def add(commands: Subparsers) -> None:
         "--database",
         metavar="URL",
         help=(
-            "sqlite:///FILE or postgresql://USER@HOST/NAME (env PHONEFARM_DATABASE; without both, "
-            "SQLite in DIR); other users of this host can read a password given here"
+            "sqlite:///FILE or postgresql://USER@HOST/NAME (env PHONEFARM_DATABASE; default: "
+            "SQLite in DIR); other users of this host can read a password that you give here"
         ),
     )
     database.add_argument(
@@ -123,7 +123,7 @@ def add_personality(parser: argparse.ArgumentParser) -> None:
         default=(),
         metavar="NAME[,NAME]",
         help=(
-            "personalities of the simulated phones, in turn, for example samsung,xiaomi; "
+            "personalities that the simulated phones take in turn, e.g. samsung,xiaomi; "
             "`phonefarm-simulator --help` lists all (default: pixel-15, a current phone whose "
             "feed moves)"
         ),
@@ -141,9 +141,9 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         default="auto",
         choices=["auto", "docker", "process", "dummy"],
         help=(
-            "the runtime that executes runs; auto chooses docker if the Docker engine answers "
-            "(the command then builds the image first), otherwise process, which does not isolate "
-            "runs (%(default)s)"
+            "the runtime that executes runs; if the Docker engine answers, auto chooses docker and "
+            "builds the image; otherwise, it chooses process, which does not isolate runs "
+            "(%(default)s)"
         ),
     )
 

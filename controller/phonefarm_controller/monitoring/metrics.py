@@ -44,7 +44,7 @@ _READINGS = (
     (
         AlarmName.DIRTY_OLD,
         "unclean_phone_seconds",
-        "Seconds since the longest-dirty phone became dirty",
+        "Seconds since a phone became dirty; the largest value of all dirty phones",
     ),
     (
         AlarmName.CALLBACKS_LATE,
@@ -152,7 +152,7 @@ class ControllerMetrics:
         yield oldest
         deliveries = GaugeMetricFamily(
             "phonefarm_controller_callbacks_owed",
-            "Callbacks that are not settled; every controller reports all of them",
+            "Callbacks that the farm still has to send; every controller reports all of them",
             labels=["state"],
         )
         for state, count in sorted(now.deliveries.items()):
