@@ -40,7 +40,7 @@ MACHINES = (
     Machine(
         title="Process",
         what="A process is what a caller sees as one request.\n"
-        "Its items determine its state; nobody sets it.",
+        "Its state follows from its items; nobody sets the state directly.",
         moves=states.PROCESS_MOVES,
         begins=(states.ProcessState.PLANNED,),
     ),
@@ -59,7 +59,8 @@ MACHINES = (
     ),
     Machine(
         title="Lease",
-        what="A lease is the right to drive a phone for an account. Its epoch only rises.",
+        what="A lease is the right to drive a phone for an account.\n"
+        "Its epoch is a number; each new lease of a phone has a higher epoch.",
         moves=states.LEASE_MOVES,
         begins=(states.LeaseState.LIVE,),
     ),
@@ -73,7 +74,7 @@ MACHINES = (
     Machine(
         title="Delivery",
         what="A delivery is one callback that the farm must send.\n"
-        "A gateway leases a delivery for 60 s, and may lose the lease.\n"
+        "A gateway leases a delivery for 60 s while it sends the callback, and may lose this lease.\n"
         "When an operator replays an ended delivery, the delivery becomes pending again.",
         moves=states.DELIVERY_MOVES,
         begins=(states.DeliveryState.PENDING,),
