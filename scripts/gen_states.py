@@ -74,7 +74,7 @@ MACHINES = (
     Machine(
         title="Delivery",
         what="A delivery is one callback that the farm must send.\n"
-        "A gateway leases a delivery for 60 s while it sends the callback, and may lose this lease.\n"
+        "A gateway leases a delivery for 60 s to send it, and may lose this lease.\n"
         "When an operator replays an ended delivery, the delivery becomes pending again.",
         moves=states.DELIVERY_MOVES,
         begins=(states.DeliveryState.PENDING,),
