@@ -17,9 +17,11 @@ class Code(StrEnum):
     APP_NOT_INSTALLED = "app_not_installed"
     APP_UPDATE_REQUIRED = "app_update_required"
     NO_DEFAULT_APP = "no_default_app"
+    INSTALL_REFUSED = "install_refused"
     OUTCOME_UNKNOWN = "outcome_unknown"
     ASSET_MISSING = "asset_missing"
     ASSET_TOO_LARGE = "asset_too_large"
+    ASSET_DIFFERS = "asset_differs"
     ASSET_TYPE_NOT_ALLOWED = "asset_type_not_allowed"
     ASSET_URL_NOT_ALLOWED = "asset_url_not_allowed"
     POST_NOT_CONFIRMED = "post_not_confirmed"
@@ -60,9 +62,11 @@ NATURES = MappingProxyType(
         Code.APP_NOT_INSTALLED: Nature(owner="work"),
         Code.APP_UPDATE_REQUIRED: Nature(owner="work"),
         Code.NO_DEFAULT_APP: Nature(owner="work"),
+        Code.INSTALL_REFUSED: Nature(owner="work"),
         Code.OUTCOME_UNKNOWN: Nature(owner="work", final=True),
         Code.ASSET_MISSING: Nature(owner="work", final=True),
         Code.ASSET_TOO_LARGE: Nature(owner="work", final=True),
+        Code.ASSET_DIFFERS: Nature(owner="work", final=True),
         Code.ASSET_TYPE_NOT_ALLOWED: Nature(owner="work", final=True),
         Code.ASSET_URL_NOT_ALLOWED: Nature(owner="work", final=True),
         Code.POST_NOT_CONFIRMED: Nature(owner="work", final=True),

@@ -20,11 +20,12 @@ _NOTHING = 0xFFFFFFFF
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Package and version of an APK."""
+    """Package and version of an APK, and a name for who signed it."""
 
     package: str
     version: str
     code: int
+    signer: str
 
 
 def read_manifest(apk: bytes) -> Manifest | None:
@@ -34,6 +35,11 @@ def read_manifest(apk: bytes) -> Manifest | None:
             if archive.getinfo("AndroidManifest.xml").file_size > LARGEST_BYTES:
                 return None
             data = archive.read("AndroidManifest.xml")
+            certificates = [
+                archive.read(name)[:LARGEST_BYTES]
+                for name in archive.namelist()
+                if re.fullmatch(r"META-INF/[^/]+\.(RSA|EC|DSA)", name)
+            ]
         compiled = data[:2] == struct.pack("<H", _XML)
         given = _compiled(data) if compiled else _plain(data.decode(errors="replace"))
     except (zipfile.BadZipFile, LookupError, OSError, ValueError, RuntimeError):
@@ -44,7 +50,8 @@ def read_manifest(apk: bytes) -> Manifest | None:
     if not re.fullmatch(r"[\w.]{1,200}", package) or not re.fullmatch(r"\d{1,10}", code):
         return None
     version = given.get("versionName") or "1.0"
-    return Manifest(package=package, version=version[:50], code=int(code))
+    signer = f"{zlib.crc32(b''.join(certificates)):08x}"
+    return Manifest(package=package, version=version[:50], code=int(code), signer=signer)
 
 
 def _plain(text: str) -> Mapping[str, str]:

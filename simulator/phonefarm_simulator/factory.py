@@ -18,13 +18,14 @@ FINGERPRINT = "sim/sim_phone/sim_phone:14/SIM1.240101.001/1:user/release-keys"
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """An installed app: only a name and a version."""
+    """An installed app: only a name, a version and who signed it."""
 
     path: str
     version: str
     code: int
     system: bool
     installed_at: str = "2026-01-05 09:30:00"
+    signer: str = "the phone's maker"
 
     @property
     def signature(self) -> str:

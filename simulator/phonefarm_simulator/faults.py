@@ -63,6 +63,7 @@ class Fault(enum.StrEnum):
     NO_BATTERY = "no_battery"
     FOREIGN_HELPER = "foreign_helper"
     PACKAGE_MANAGER_GONE = "package_manager_gone"
+    INSTALL_RESTRICTED = "install_restricted"
     STACK_TRACES = "stack_traces"
     NO_SHELL_V2 = "no_shell_v2"
     ENCODER_FAILS_ABOVE = "encoder_fails_above"
@@ -212,6 +213,10 @@ FAULT_DESCRIPTIONS: dict[Fault, str] = {
         "another tool's process, `process` (com.github.uiautomator), is running (uiautomator2#329)"
     ),
     Fault.PACKAGE_MANAGER_GONE: "pm cannot find the service package, as while Android restarts",
+    Fault.INSTALL_RESTRICTED: (
+        "pm refuses every APK with INSTALL_FAILED_USER_RESTRICTED, until `Install via USB` is "
+        "allowed in the developer options (sndcpy#64, gnirehtet#514: MIUI)"
+    ),
     Fault.STACK_TRACES: (
         "each command that runs in app_process prints a stack trace on stderr, but does its work "
         "(AppAgent#101, scrcpy#1116: MIUI)"

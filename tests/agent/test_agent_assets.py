@@ -417,6 +417,9 @@ async def test_a_runs_answer_stands_over_lives_of_the_agent(
         (b"RIFF\0\0\0\0WEBPVP8 ", AssetKind.IMAGE, "image/webp"),
         (b"RIFF\0\0\0\0WAVEfmt ", AssetKind.IMAGE, None),
         (b"\0\0\0\x18ftypmp42", AssetKind.IMAGE, None),
+        (b"PK\x03\x04\x14\0", AssetKind.APK, "application/vnd.android.package-archive"),
+        (b"PK\x03\x04\x14\0", AssetKind.VIDEO, None),
+        (b"\xff\xd8\xff\xe0", AssetKind.APK, None),
     ],
 )
 async def test_the_bytes_tell_the_type(

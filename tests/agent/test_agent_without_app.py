@@ -1,6 +1,8 @@
 """Work without an app from request to outputs: real controller, agent, executor and adb."""
 
 import asyncio
+import hashlib
+import ipaddress
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,8 +16,11 @@ from phonefarm_simulator.farm import simulated_phones
 from phonefarm_simulator.ledger import Kind
 from sqlalchemy import text
 from support.agents import PHONE_SCALE, agent_of, running_agent
+from support.apk import apk
+from support.asset_server import Page, asset_server
 from support.controller import KEY, PATIENCE, Farm, farm_on, request
 
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 URL = "https://example.com/night_trains?from=%27x%27&to=(y)"
 
 
@@ -26,7 +31,9 @@ async def farm(tmp_path: Path) -> AsyncIterator[tuple[Farm, Phones]]:
     async with (
         simulated_phones(1, tmp_path / "phones") as phones,
         farm_on(url, tmp_path / "data", scale=PHONE_SCALE) as farm,
-        running_agent(agent_of(farm, tmp_path / "agent", phones, runtime="process")),
+        running_agent(
+            agent_of(farm, tmp_path / "agent", phones, runtime="process"), asset_networks=LOOPBACK
+        ),
     ):
         async with asyncio.timeout(PATIENCE):
             while not (await farm.known_phones()):  # noqa: ASYNC110 - only asking tells
@@ -86,3 +93,33 @@ async def test_a_page_a_picture_and_properties(farm: tuple[Farm, Phones]) -> Non
     assert Kind.APP_STOPPED not in {entry.kind for entry in ledger}
     assert Kind.HOME_PRESSED in {entry.kind for entry in ledger}
     assert [await evidence(controller, name) for name in ("page.png", "screen.png", "screen.xml")]
+
+
+async def test_an_app_is_installed_from_a_url(farm: tuple[Farm, Phones]) -> None:
+    """By a key that may operate; the app stays on the phone, the file does not."""
+    controller, phones = farm
+    data = apk("com.example.tool", version="2.1")
+    digest = hashlib.sha256(data).hexdigest()
+    async with asset_server() as web:
+        web.pages["/app.apk"] = Page(content=data, content_type="application/octet-stream")
+
+        outputs = await completed(
+            controller,
+            "install_apk",
+            apk_url=web.url("/app.apk"),
+            sha256=digest.upper(),
+            package="com.example.tool",
+        )
+
+    phone = phones["SIM0001"].phone
+    assert outputs == {
+        "apk": {
+            "bytes": len(data),
+            "content_type": "application/vnd.android.package-archive",
+            "package": "com.example.tool",
+            "sha256": digest,
+            "version": "2.1",
+            "version_before": None,
+        }
+    }
+    assert phone.packages["com.example.tool"].version == "2.1"

@@ -172,6 +172,10 @@ ENQUEUE_RULES: Final = (
             ("take_screenshot", {}),
             ("open_url", {"url": "https://e.example/"}),
             ("read_properties", {"names": ["ro.product."]}),
+            (
+                "install_apk",
+                {"apk_url": "https://e.example/a", "sha256": 64 * "0", "package": "com.e.app"},
+            ),
         )
     ),
     Rule(

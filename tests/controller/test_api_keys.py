@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -274,6 +275,24 @@ async def test_every_call_needs_its_scope(farm: Farm, access: Any) -> None:
         assert strange == ("UNAUTHENTICATED", "unauthenticated"), name
         assert refused == ("PERMISSION_DENIED", f"insufficient_scope:{SCOPES[name]}"), name
         assert let_in[0] not in {"UNAUTHENTICATED", "PERMISSION_DENIED"}, name
+
+
+async def test_an_app_is_installed_only_by_a_key_that_may_operate(farm: Farm, access: Any) -> None:
+    """To submit is not enough: it changes the phone for every later caller."""
+    submits = await make(access, "crm", "submit")
+    operates = await make(access, "desk", "submit", "operate")
+    inputs = {"apk_url": "https://e.example/a.apk", "sha256": "0" * 64, "package": "com.e.app"}
+    wanted = request(
+        capability="install_apk",
+        inputs_json=json.dumps(inputs),
+        target=process_pb2.Target(routing=process_pb2.ROUTING_QUEUE),
+    )
+
+    refused = await refusal(farm.processes.Enqueue(wanted, metadata=bearer(submits)))
+    accepted = await farm.processes.Enqueue(wanted, metadata=bearer(operates))
+
+    assert refused == (grpc.StatusCode.PERMISSION_DENIED, "insufficient_scope:operate")
+    assert accepted.items_planned == 1
 
 
 async def test_the_text_of_a_key_is_told_once_and_kept_nowhere(farm: Farm, access: Any) -> None:

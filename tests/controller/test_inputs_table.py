@@ -16,6 +16,8 @@ from support.world import submission
 
 K, F, M = "keyword_warmup", "fyp_warmup", "maintenance"
 S, U, R = "take_screenshot", "open_url", "read_properties"
+A = "install_apk"
+APK = {"apk_url": "https://e.example/a.apk", "sha256": "0aF" + 61 * "9", "package": "com.a.b_1"}
 HOSTILE_URLS = (
     "",
     "example.com",
@@ -142,6 +144,14 @@ BAD: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
     (U, {"url": 5}, "invalid_request", ["url"]),
     (U, {"url": "https://example.com/", "seconds": 121}, "invalid_request", ["seconds"]),
     (U, {"url": "ftp://x", "seconds": -1}, "invalid_request", ["url", "seconds"]),
+    (A, {}, "invalid_request", ["apk_url", "sha256", "package"]),
+    (A, APK | {"apk_url": "file:///a.apk"}, "invalid_request", ["apk_url"]),
+    (A, APK | {"sha256": 63 * "0"}, "invalid_request", ["sha256"]),
+    (A, APK | {"sha256": 64 * "g"}, "invalid_request", ["sha256"]),
+    (A, APK | {"sha256": 64 * "0" + "\n"}, "invalid_request", ["sha256"]),
+    (A, APK | {"package": "app"}, "invalid_request", ["package"]),
+    (A, APK | {"package": "com.a; reboot"}, "invalid_request", ["package"]),
+    (A, APK | {"package": "com.1a"}, "invalid_request", ["package"]),
     (R, {}, "invalid_request", ["names"]),
     (R, {"names": "ro.product.model"}, "invalid_request", ["names"]),
     (R, {"names": []}, "invalid_request", ["names"]),
@@ -169,6 +179,7 @@ GOOD: tuple[tuple[str, dict[str, Any]], ...] = (
     (S, {"ui_dump": None, "dummy": {"seconds": 0}}),
     (U, {"url": "https://example.com"}),
     (U, {"url": "http://10.0.0.5:8080/a_(b)*,$!~?q=1&x=%3B%27#top", "seconds": 0}),
+    (A, APK),
     (R, {"names": ["ro.build.version.release", "ro.product.", "persist.sys.a-b@1:c_d"]}),
     (M, {"steps": [edit(bio="b")["steps"][0] | {"mutation_kind": "k", "randomized": True}]}),
 )
@@ -338,6 +349,12 @@ def test_the_plans_without_an_app_start_and_stop_none() -> None:
     assert _story(plan_of(U, {"url": url})) == [
         ("open_url", {"url": url, "seconds": 5}),
         ("screenshot", {"name": "page"}),
+    ]
+    named = {"asset": "app", "url": APK["apk_url"], "type": "apk"}
+    digest = APK["sha256"].lower()
+    assert _story(plan_of(A, APK)) == [
+        ("fetch_asset", named),
+        ("install_apk", {"asset": "app", "sha256": digest, "package": "com.a.b_1"}),
     ]
     assert _story(plan_of(R, {"names": ["a.b"]})) == [("read_properties", {"names": ["a.b"]})]
 

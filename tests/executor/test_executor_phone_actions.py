@@ -1,5 +1,7 @@
 """Runs without an app on a simulated phone, over the real adb server and the real proxy."""
 
+import asyncio
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.phone import check_chosen
 from phonefarm_simulator.factory import Package
 from phonefarm_simulator.views import BROWSER_PACKAGE
+from support.apk import apk
 from support.run_bench import RunBench, executor, plan_of, run_bench, step
 
 URL = "https://example.com/a_(b)?q=1&x=$(reboot)*!,#Error:top"
@@ -133,6 +136,103 @@ async def test_a_url_that_nothing_shows_is_a_failure_that_says_why(
         assert opened(bench) == []
 
 
+APP = "com.example.tool"
+NEW = apk(APP, version="2.1", code=21)
+
+
+def installing(data: bytes = NEW, *, package: str = APP) -> list[dict[str, Any]]:
+    """Return the actions of install_apk."""
+    digest = hashlib.sha256(data).hexdigest()
+    return [
+        step("fetch_asset", asset="app", url="http://203.0.113.9/app.apk", type="apk"),
+        step("install_apk", asset="app", sha256=digest, package=package),
+    ]
+
+
+async def installed(
+    bench: RunBench, fetched: bytes, actions: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Run the actions with an agent that has fetched the file; return outputs and failure."""
+    (bench.directory / "assets").mkdir(exist_ok=True)
+    (bench.directory / "assets/app.apk").write_bytes(fetched)
+
+    async def answer() -> None:
+        await bench.control.until("fetch")
+        digest = hashlib.sha256(fetched).hexdigest()
+        told = {"path": "assets/app.apk", "bytes": len(fetched), "sha256": digest}
+        bench.control.say(type="asset", asset="app", content_type="application/zip", **told)
+
+    async with bench.run(*actions, change=without_app) as story:
+        answering = asyncio.create_task(answer())
+        _, last = await story.ending()
+        await answering
+        return story.outputs(), last["failure"]
+
+
+async def install_by_hand(bench: RunBench, data: bytes) -> None:
+    """Install an APK as a person does, with adb."""
+    file = bench.directory / "by-hand.apk"
+    await asyncio.to_thread(file.write_bytes, data)
+    done = await bench.adb.run("install", str(file), serial=bench.phone.address)
+    assert done.status == 0, done
+
+
+@pytest.mark.parametrize("old", [None, "1.0"])
+async def test_an_app_is_installed_or_updated(tmp_path: Path, old: str | None) -> None:
+    """The outputs tell both versions."""
+    async with run_bench(tmp_path, package="", installs=True) as bench:
+        if old is not None:
+            await install_by_hand(bench, apk(APP, version=old))
+
+        outputs, failure = await installed(bench, NEW, installing())
+
+        assert failure is None
+        assert outputs[1] == {"package": APP, "version": "2.1", "version_before": old}
+        assert bench.phone.phone.packages[APP].version == "2.1"
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "says"),
+    [
+        ("restricted", "install_refused", "allow `Install via USB`"),
+        ("newer there", "install_refused", "Update version code 21 is older than current 22"),
+        ("other signer", "install_refused", "INSTALL_FAILED_UPDATE_INCOMPATIBLE"),
+        ("no apk", "install_refused", "INSTALL_PARSE_FAILED_NOT_APK"),
+        ("other file", "asset_differs", "not " + hashlib.sha256(NEW).hexdigest()),
+        ("other package", "install_refused", "has no com.example.wanted"),
+    ],
+)
+async def test_an_app_that_cannot_be_installed_says_why(
+    tmp_path: Path, case: str, code: str, says: str
+) -> None:
+    """In the phone's own words and with what to do; the app that was there stays."""
+    fetched, actions = NEW, installing()
+    async with run_bench(tmp_path, package="", installs=True) as bench:
+        packages = bench.phone.phone.packages
+        match case:
+            case "restricted":
+                await bench.phone.fault("install_restricted")
+            case "newer there":
+                await install_by_hand(bench, apk(APP, version="2.2", code=22))
+            case "other signer":
+                await install_by_hand(bench, apk(APP, signer="b"))
+            case "no apk":
+                fetched = b"PK\x03\x04 and no more"
+                actions = installing(fetched)
+            case "other file":
+                fetched = apk(APP, version="6.6", code=66)
+            case _:
+                actions = installing(package="com.example.wanted")
+        before = packages.get(APP)
+
+        _, failure = await installed(bench, fetched, actions)
+
+        assert failure is not None
+        assert (failure["code"], failure["class"]) == (code, "work")
+        assert says in failure["message"]
+        assert packages.get(APP) == before or case == "other package"
+
+
 @pytest.mark.parametrize(
     "actions",
     [
@@ -143,6 +243,9 @@ async def test_a_url_that_nothing_shows_is_a_failure_that_says_why(
         [step("open_url", url="https://a/'; reboot '")],
         [step("read_properties", names="ro.x")],
         [step("read_properties", names=["a; reboot"])],
+        [step("install_apk", asset="app", sha256="0" * 64, package="a; reboot")],
+        [step("install_apk", asset="app", sha256="none", package="com.example.tool")],
+        [step("push_file", asset="app")],
     ],
     ids=str,
 )

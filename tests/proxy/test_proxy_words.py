@@ -208,6 +208,41 @@ def test_a_line_that_passes_holds_nothing_a_shell_acts_on(text: str) -> None:
     assert split(shlex.join(words)) == words
 
 
+INSTALLING = Scope(phone_folder=FOLDER, package="", words=DEFAULT_WORDS, installs=True)
+
+
+def test_a_run_that_installs_may_install_a_file_of_its_folder() -> None:
+    """After `go`; other runs install nothing."""
+    command = f"pm install -r {FOLDER}/app.apk"
+
+    assert check_command(command, INSTALLING).effect is Effect.ACTS
+    with pytest.raises(RequestRefusedError, match="the plan installs nothing"):
+        check_command(command, SCOPE)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "install -r /sdcard/app.apk",
+        f"install -r {FOLDER}-other/app.apk",
+        f"install -r {FOLDER}/../other/app.apk",
+        f"install -r {FOLDER}",
+        f"install {FOLDER}/app.apk",
+        f"install -r -d {FOLDER}/app.apk",
+        f"install -r -g {FOLDER}/app.apk",
+        f"install -r {FOLDER}/a.apk {FOLDER}/b.apk",
+        "install -r -S 100",
+        "uninstall com.example.tool",
+        "clear com.example.tool",
+        "install-create",
+    ],
+)
+def test_a_run_that_installs_may_install_nothing_else(words: str) -> None:
+    """Neither a file from elsewhere, nor a downgrade, nor with permissions granted."""
+    with pytest.raises(RequestRefusedError):
+        check_command(f"pm {words}", INSTALLING)
+
+
 URL = "https://example.com/a?q=1&x=$(2)#top"
 OPENING = Scope(phone_folder=FOLDER, package="", words=DEFAULT_WORDS, urls=frozenset({URL}))
 VIEW = "-a android.intent.action.VIEW -d"

@@ -229,6 +229,7 @@ class RunBench:
     control: Control
     package: str
     urls: frozenset[str]
+    installs: bool
     _proxies: contextlib.AsyncExitStack
 
     async def open_proxy(self) -> None:
@@ -242,6 +243,7 @@ class RunBench:
                 media_folder=MEDIA_FOLDER,
                 package=self.package,
                 urls=self.urls,
+                installs=self.installs,
                 gate=self.gate,
                 ui_port=lambda: self.control.ui_server.port if self.control.ui_server else 0,
             )
@@ -293,10 +295,11 @@ async def run_bench(
     personality: str = DEFAULT,
     package: str = "com.example.shortvideo",
     urls: frozenset[str] = frozenset(),
+    installs: bool = False,
 ) -> AsyncIterator[RunBench]:
     """Yield a bench with a connected simulated phone and an adb.sock for runs of *package*.
 
-    *urls* are those that such a run may open.
+    *urls* are those that such a run may open; *installs* says whether it may install a file.
     """
     clock = SystemClock()
     directory = tmp_path / "run"
@@ -322,6 +325,7 @@ async def run_bench(
             control=control,
             package=package,
             urls=urls,
+            installs=installs,
             _proxies=proxies,
         )
         await bench.open_proxy()

@@ -15,6 +15,7 @@ class AssetKind(StrEnum):
 
     VIDEO = "video"
     IMAGE = "image"
+    APK = "apk"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +41,21 @@ WEBM: Final = ContentType(name="video/webm", suffix=".webm", kind=AssetKind.VIDE
 JPEG: Final = ContentType(name="image/jpeg", suffix=".jpg", kind=AssetKind.IMAGE)
 PNG: Final = ContentType(name="image/png", suffix=".png", kind=AssetKind.IMAGE)
 WEBP: Final = ContentType(name="image/webp", suffix=".webp", kind=AssetKind.IMAGE)
-CONTENT_TYPES: Final = {kind.name: kind for kind in (MP4, MOV, WEBM, JPEG, PNG, WEBP)}
+APK: Final = ContentType(
+    name="application/vnd.android.package-archive", suffix=".apk", kind=AssetKind.APK
+)
+CONTENT_TYPES: Final = {kind.name: kind for kind in (MP4, MOV, WEBM, JPEG, PNG, WEBP, APK)}
 
 _UNSAID: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
-_OTHER_NAMES: Final = frozenset({"video/x-m4v", "image/jpg", "application/mp4", "video/mov"})
+_OTHER_NAMES: Final = {
+    "video/x-m4v": AssetKind.VIDEO,
+    "video/mov": AssetKind.VIDEO,
+    "application/mp4": AssetKind.VIDEO,
+    "image/jpg": AssetKind.IMAGE,
+    "application/zip": AssetKind.APK,
+    "application/java-archive": AssetKind.APK,
+    "application/x-zip-compressed": AssetKind.APK,
+}
 # Brands of ISO files that are sound or pictures (www.ftyps.com; ISO/IEC 14496-12, 23008-12).
 _NO_VIDEO: Final = re.compile(rb"M4[ABP] |hei[cxms]|hev[cx]|mif1|msf1|avi[fs]")
 
@@ -74,7 +86,7 @@ def check_announced(content_type: str, kind: AssetKind) -> None:
     known = CONTENT_TYPES.get(name)
     if name in _UNSAID or (known is not None and known.kind is kind):
         return
-    if name in _OTHER_NAMES and name.partition("/")[0] in {str(kind), "application"}:
+    if _OTHER_NAMES.get(name) is kind:
         return
     raise _not_allowed(f"the server reports the type {name[:100]}", kind)
 
@@ -83,7 +95,8 @@ def sniff(head: bytes, kind: AssetKind) -> ContentType:
     """Return the content type that the first bytes show; asset_type_not_allowed.
 
     Sources: ISO/IEC 14496-12 (ftyp) and the QuickTime file format for the atoms before it, RFC 9559
-    and the WebM container guidelines (EBML DocType), PNG and JPEG file signatures, RFC 9649.
+    and the WebM container guidelines (EBML DocType), PNG and JPEG file signatures, RFC 9649, and
+    PKWARE's APPNOTE (an APK is a ZIP file; the phone tells what else it is not).
     """
     found = _content(head)
     if found is None or found.kind is not kind:
@@ -106,6 +119,8 @@ def _content(head: bytes) -> ContentType | None:
         return JPEG
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return PNG
+    if head.startswith(b"PK\x03\x04"):
+        return APK
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
     return None
@@ -113,5 +128,5 @@ def _content(head: bytes) -> ContentType | None:
 
 def _not_allowed(what: str, kind: AssetKind) -> AssetFailedError:
     allowed = ", ".join(one.name for one in CONTENT_TYPES.values() if one.kind is kind)
-    message = f"{what}; a {kind} must be one of {allowed}"
+    message = f"{what}; the {kind} must be one of {allowed}"
     return AssetFailedError(FailureCode.ASSET_TYPE_NOT_ALLOWED, message)

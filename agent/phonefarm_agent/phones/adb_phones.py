@@ -147,6 +147,7 @@ class AdbPhones:
                 media_folder=resources.media_folder,
                 package=resources.package,
                 urls=resources.urls,
+                installs=resources.installs,
                 gate=gate,
                 ui_port=lambda: server.port,
             ),

@@ -24,12 +24,13 @@ class LocatedPhone:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResources:
-    """A run's own folders on the phone, the one app it drives, and the URLs it opens."""
+    """A run's own folders on the phone, its one app, the URLs it opens, whether it installs."""
 
     phone_folder: str
     media_folder: str  # where apps can read; "" for a run that pushes nothing
     package: str  # "" for a run without an app
     urls: frozenset[str] = frozenset()
+    installs: bool = False
 
 
 class RunAccess(Protocol):

@@ -79,6 +79,7 @@ def build_plan(assignment: Assignment, *, adb_serial: str) -> Plan:
             media_folder=media_folder,
             package=package if isinstance(package, str) else "",
             urls=_urls(actions),
+            installs=any(action.get("kind") == "install_apk" for action in actions),
         ),
         longest_limit=max(limits, default=DEFAULT_LIMIT_SECONDS),
         actions=len(actions),

@@ -1,14 +1,17 @@
-"""Actions of the phone itself, which need no app: open a URL, read the system properties."""
+"""Actions of the phone itself, which need no app: open a URL, read properties, install an APK."""
 
 import json
 import time
 from collections.abc import Mapping
 
 from phonefarm_executor.actions.registry import (
+    AssetName,
     Context,
     Outputs,
+    PackageName,
     PageUrl,
     PropertyNames,
+    Sha256,
     phone_action,
 )
 from phonefarm_executor.app_driver import Drive
@@ -79,3 +82,25 @@ def _check_size(found: Mapping[str, str | None]) -> None:
             f"most {MOST_BYTES}: name fewer"
         )
         raise FailedError(Code.PLAN_INVALID, message)
+
+
+@phone_action
+def install_apk(
+    context: Context, *, asset: AssetName, sha256: Sha256, package: PackageName
+) -> Outputs:
+    """Install a fetched APK, or update its app, and return which version the phone has then.
+
+    `asset_differs` when it is another file, before the phone gets it; `install_refused` when the
+    phone does not install it, or has no such package afterwards.
+    """
+    fetched, phone = context.draft.asset(asset), context.drive.phone
+    if fetched.sha256 != sha256:
+        message = f"the file that was fetched has the SHA-256 {fetched.sha256}, not {sha256}"
+        raise FailedError(Code.ASSET_DIFFERS, message)
+    before = phone.version_of(package)
+    phone.install(fetched.path, sha256=sha256)
+    after = phone.version_of(package)
+    if after is None:
+        message = f"the phone installed the file, but has no {package}: the APK is another package"
+        raise FailedError(Code.INSTALL_REFUSED, message)
+    return {"package": package, "version": after, "version_before": before}

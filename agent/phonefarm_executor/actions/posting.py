@@ -11,6 +11,7 @@ from phonefarm_executor.actions.registry import (
     TypedText,
     action,
     action_with,
+    phone_action,
 )
 from phonefarm_executor.app_driver import Drive
 from phonefarm_executor.app_profile import Profile
@@ -46,7 +47,7 @@ def _can_share(profile: Profile) -> None:
     profile.selector("profile.post")
 
 
-@action
+@phone_action
 def fetch_asset(context: Context, *, asset: AssetName, url: str, type: str) -> Outputs:  # noqa: A002 - the param's name
     """Have the agent fetch a file; it reads *url* in the plan, the container has no network."""
     del url

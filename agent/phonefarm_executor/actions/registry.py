@@ -32,6 +32,10 @@ AssetName = NewType("AssetName", str)
 
 PageUrl = NewType("PageUrl", str)
 """An http or https URL in ASCII, with nothing that a shell reads as more."""
+PackageName = NewType("PackageName", str)
+"""The name of an app's package."""
+Sha256 = NewType("Sha256", str)
+"""The SHA-256 of a file, in lower-case hexadecimal."""
 PropertyNames = NewType("PropertyNames", tuple[str, ...])
 """Names of system properties; one with a dot at its end stands for all that begin with it."""
 
@@ -171,6 +175,10 @@ def _checked(step: Step, name: str, wanted: Any, value: Any, profile: Profile) -
         raise _invalid(step, f"{name} must be a plain file name")
     if wanted == AssetName and not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", value):
         raise _invalid(step, f"{name} must be a short plain name")
+    if wanted == PackageName and not re.fullmatch(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", value, re.ASCII):
+        raise _invalid(step, f"{name} must be the name of a package")
+    if wanted == Sha256 and not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise _invalid(step, f"{name} must be 64 hexadecimal digits in lower case")
     if wanted == Direction and value not in DIRECTIONS:
         raise _invalid(step, f"{name} must be one of {', '.join(DIRECTIONS)}")
     return value

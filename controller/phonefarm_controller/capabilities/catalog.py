@@ -10,6 +10,7 @@ from phonefarm_controller.capabilities.fields import Field, FreeObject, Text
 from phonefarm_controller.capabilities.inputs import read_inputs, schema_of
 from phonefarm_controller.capabilities.planners import (
     fyp_warmup,
+    install_apk,
     keyword_warmup,
     maintenance,
     open_url,
@@ -20,6 +21,7 @@ from phonefarm_controller.capabilities.planners import (
 from phonefarm_controller.model.errors import invalid_field, unsupported
 from phonefarm_controller.model.plans import Plan
 from phonefarm_controller.model.requests import Mode, Routing, Submission
+from phonefarm_controller.model.scopes import Scope
 
 ENQUEUE: Final = "/capability-requests/enqueue"
 INGEST: Final = "/ingest"
@@ -39,6 +41,7 @@ class Capability:
     name: str
     description: str = ""
     modes: tuple[Mode, ...] = (Mode.MANUAL, Mode.UNATTENDED)
+    scope: Scope = Scope.SUBMIT  # a caller's key needs it besides submit
     routings: frozenset[Routing]
     endpoint: str = ENQUEUE
     needs_app: bool = True  # else it uses no app profile and no account
@@ -130,6 +133,19 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
             can_be_verified=False,
             fields=read_properties.FIELDS,
             plan=read_properties.plan,
+        ),
+        Capability(
+            name="install_apk",
+            description=(
+                "install an APK or update its app; it needs no app profile and no account, but a "
+                "key with the scopes submit and operate"
+            ),
+            scope=Scope.OPERATE,
+            needs_app=False,
+            routings=frozenset(Routing),
+            can_be_verified=False,
+            fields=install_apk.FIELDS,
+            plan=install_apk.plan,
         ),
     )
 }

@@ -62,6 +62,7 @@ OUTPUTS: Final[Mapping[str, Callable[[Steps], dict[str, Any]]]] = {
     "take_screenshot": _screenshot,
     "open_url": lambda steps: {"page": _last(steps, "open_url") | _screenshot(steps)},
     "read_properties": lambda steps: _last(steps, "read_properties"),
+    "install_apk": lambda steps: {"apk": _last(steps, "fetch_asset") | _last(steps, "install_apk")},
     "profile_check": lambda steps: {"screens": _last(steps, "check_profile").get("screens", [])},
 }
 """What each capability names; a test requires a row for each of them."""

@@ -1,4 +1,4 @@
-"""Fields whose values a command on the phone gets: URLs to open, names of system properties.
+"""Fields whose values a command on the phone gets: URLs, property and package names.
 
 Each pattern is in the part of regular expressions that Python and JSON Schema share.
 """
@@ -23,6 +23,9 @@ _NOT_IN_A_URL = re.compile(r"[^A-Za-z0-9._~:/?#@!$&()*+,=%-]")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PROPERTY = "[A-Za-z0-9_@:-]+(\\.[A-Za-z0-9_@:-]+)*\\.?"
 """A name that Android allows, or the begin of one up to a dot (AOSP init, IsLegalPropertyName)."""
+_PACKAGE = "[A-Za-z][A-Za-z0-9_]*(\\.[A-Za-z][A-Za-z0-9_]*)+"
+"""An application ID as Android's build tools allow it."""
+_SHA256 = "[0-9a-fA-F]{64}"
 _END = "$(?!\\n)"
 """The end of a text in each dialect: Python's $ also stands before a last line end."""
 
@@ -81,3 +84,39 @@ class PropertyNames(TextList):
         """Return the list's limits and what a name may be."""
         schema = super().schema()
         return schema | {"items": schema["items"] | {"pattern": f"^{_PROPERTY}{_END}"}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageName(Text):
+    """The name of an app's package."""
+
+    def read(self, value: Any, where: str, problems: Problems) -> Any:
+        """Return the name."""
+        before = len(problems)
+        super().read(value, where, problems)
+        if len(problems) == before and not re.fullmatch(_PACKAGE, value):
+            message = "must be the name of a package, such as com.example.app"
+            problems.append(FieldProblem(field=where, message=message))
+        return value
+
+    def schema(self) -> Schema:
+        """Return a name's limits."""
+        return super().schema() | {"pattern": f"^{_PACKAGE}{_END}"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sha256(Text):
+    """The SHA-256 of a file."""
+
+    def read(self, value: Any, where: str, problems: Problems) -> Any:
+        """Return the digits."""
+        before = len(problems)
+        super().read(value, where, problems)
+        if len(problems) == before and not re.fullmatch(_SHA256, value):
+            message = "must be the 64 hexadecimal digits that `sha256sum` prints"
+            problems.append(FieldProblem(field=where, message=message))
+        return value
+
+    def schema(self) -> Schema:
+        """Return what the digits may be."""
+        return super().schema() | {"pattern": f"^{_SHA256}{_END}"}

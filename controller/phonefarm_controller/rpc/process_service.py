@@ -5,7 +5,11 @@ from phonefarm.v1 import process_pb2_grpc
 from phonefarm_common.ids import is_uuid
 from phonefarm_common.trace_context import current_traceparent
 
-from phonefarm_controller.capabilities.catalog import known_capability, planned_inputs
+from phonefarm_controller.capabilities.catalog import (
+    CAPABILITIES,
+    known_capability,
+    planned_inputs,
+)
 from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.requests import Submission
@@ -44,6 +48,9 @@ class ProcessService(process_pb2_grpc.ProcessServiceServicer):
         self, request: pb.EnqueueRequest, context: Context
     ) -> pb.EnqueueResponse:
         """Accept work."""
+        known = CAPABILITIES.get(request.capability)
+        if known is not None:
+            caller().check(known.scope)
         submission = submission_of(request, caller=caller().name, traceparent=current_traceparent())
         answer = await self._enqueue.do(submission)
         return pb.EnqueueResponse(

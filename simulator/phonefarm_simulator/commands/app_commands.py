@@ -315,7 +315,7 @@ async def _install(call: Call, words: list[str]) -> int:
     elif "-S" in words[:-1] and words[words.index("-S") + 1].isdecimal():
         size = int(words[words.index("-S") + 1][:12])
         if size > LARGEST_APK_BYTES:
-            return await call.complain("Failure [INSTALL_FAILED_INSUFFICIENT_STORAGE]")
+            return await _refuse_install(call, "INSTALL_FAILED_INSUFFICIENT_STORAGE")
         content = bytearray()
         while len(content) < size and (more := await call.stdin.read()):
             content += more
@@ -323,20 +323,39 @@ async def _install(call: Call, words: list[str]) -> int:
     else:
         return await call.complain("Error: no package specified", status=255)
     if call.phone.files.full:
-        return await call.complain("Failure [INSTALL_FAILED_INSUFFICIENT_STORAGE]")
+        return await _refuse_install(call, "INSTALL_FAILED_INSUFFICIENT_STORAGE")
+    if Fault.INSTALL_RESTRICTED in call.phone.faults:
+        return await _refuse_install(
+            call, "INSTALL_FAILED_USER_RESTRICTED: Install canceled by user"
+        )
     manifest = read_manifest(data)
     if manifest is None:
-        return await call.complain("Failure [INSTALL_PARSE_FAILED_NOT_APK: no manifest]")
+        return await _refuse_install(call, "INSTALL_PARSE_FAILED_NOT_APK: no manifest")
     name = manifest.package
+    if (installed := call.phone.packages.get(name)) is not None:
+        if installed.signer != manifest.signer:
+            why = f"Existing package {name} signatures do not match newer version; ignoring!"
+            return await _refuse_install(call, f"INSTALL_FAILED_UPDATE_INCOMPATIBLE: {why}")
+        if manifest.code < installed.code and "-d" not in words:
+            why = f"Update version code {manifest.code} is older than current {installed.code}"
+            code = "INSTALL_FAILED_VERSION_DOWNGRADE: Downgrade detected"
+            return await _refuse_install(call, f"{code}: {why}")
     call.phone.packages[name] = Package(
         path=f"/data/app/{name}-1/base.apk",
         version=manifest.version,
         code=manifest.code,
         system=False,
+        signer=manifest.signer,
     )
     call.phone.record(Kind.APP_INSTALLED, package=name, version=manifest.version)
     await call.say("Success")
     return 0
+
+
+async def _refuse_install(call: Call, why: str) -> int:
+    """Say why, on the standard output as AOSP's PackageManagerShellCommand does."""
+    await call.say(f"Failure [{why}]")
+    return 1
 
 
 async def _uninstall(call: Call, name: str) -> int:

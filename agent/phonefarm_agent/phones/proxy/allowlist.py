@@ -42,7 +42,8 @@ class Scope:
     """What one run may use: its folders on the phone, its app, its commands.
 
     *media_folder* is where its app can read; a run that pushes nothing has none. A run without an
-    app has no *package*. *urls* are those of its plan, which the phone's viewer may open.
+    app has no *package*. *urls* are those of its plan, which the phone's viewer may open. A run
+    whose plan *installs* may install a file that is in its own folder.
     """
 
     phone_folder: str
@@ -50,6 +51,7 @@ class Scope:
     words: frozenset[str]
     media_folder: str = ""
     urls: frozenset[str] = frozenset()
+    installs: bool = False
 
     def __post_init__(self) -> None:
         if self.phone_folder.count("/") < 2 or normalised(self.phone_folder) != self.phone_folder:
@@ -178,14 +180,23 @@ def _wm(arguments: list[str], _scope: Scope) -> Effect:
     return Effect.READS
 
 
-def _pm(arguments: list[str], _scope: Scope) -> Effect:
+def _pm(arguments: list[str], scope: Scope) -> Effect:
     match arguments:
+        case ["install", "-r", path]:
+            _expect(scope.installs, "the plan installs nothing")
+            _expect(
+                path.startswith(f"{scope.phone_folder}/") and normalised(path) == path,
+                f"the file is outside the run's folder: {path[:200]}",
+            )
+            return Effect.ACTS
         case ["path", package]:
             _expect_all(PACKAGE, [package])
         case ["list", "packages", *rest]:
             _expect_all(re.compile(r"-[fdes3]|--show-versioncode|[A-Za-z0-9_.]+"), rest)
         case _:
-            raise RequestRefusedError("only `pm path PACKAGE` and `pm list packages` are allowed")
+            raise RequestRefusedError(
+                "only `pm path PACKAGE`, `pm list packages` and `pm install -r FILE` are allowed"
+            )
     return Effect.READS
 
 

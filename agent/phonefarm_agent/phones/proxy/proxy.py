@@ -64,6 +64,7 @@ async def run_proxy(
     gate: Gate,
     media_folder: str = "",
     urls: frozenset[str] = frozenset(),
+    installs: bool = False,
     words: frozenset[str] = DEFAULT_WORDS,
     ui_port: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[None]:
@@ -71,9 +72,10 @@ async def run_proxy(
 
     *upstream* is the real adb server, *package* the one app `am` may start and stop (empty: none),
     *media_folder* a second folder, where apps can read (empty: none), *urls* what `am` may open in
-    the phone's viewer, *ui_port* where the run's UI server listens on the phone (0: nowhere).
-    Connections are closed the moment *gate* is
-    closed or past its deadline; a renewed one takes new connections.
+    the phone's viewer, *installs* whether `pm` may install a file of the run's folder, *ui_port*
+    where the run's UI server listens on the phone (0: nowhere).
+    Connections are closed the moment *gate* is closed or past its deadline; a renewed one takes new
+    connections.
     Raises OSError when the socket cannot be made (a path over 107 bytes is one reason).
     """
     scope = Scope(
@@ -81,6 +83,7 @@ async def run_proxy(
         media_folder=media_folder,
         package=package,
         urls=urls,
+        installs=installs,
         words=words,
     )
     proxy = Proxy(upstream=upstream, serial=serial, scope=scope, gate=gate, ui_port=ui_port)

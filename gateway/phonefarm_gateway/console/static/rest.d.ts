@@ -268,7 +268,7 @@ export interface Duplicate {
   "request_differs"?: boolean;
 }
 
-export type Enqueue = EnqueueFypWarmup | EnqueueKeywordWarmup | EnqueueMaintenance | EnqueueOpenUrl | EnqueueReadProperties | EnqueueTakeScreenshot;
+export type Enqueue = EnqueueFypWarmup | EnqueueInstallApk | EnqueueKeywordWarmup | EnqueueMaintenance | EnqueueOpenUrl | EnqueueReadProperties | EnqueueTakeScreenshot;
 
 export interface EnqueueFypWarmup {
   "request_id": string;
@@ -276,6 +276,20 @@ export interface EnqueueFypWarmup {
   "mode": string;
   "target": Target;
   "inputs": FypWarmupInputs;
+  "callback": Callback;
+  "requested_by": RequestedBy;
+  "priority"?: number | null;
+  "not_before"?: string | null;
+  "deadline"?: string | null;
+  "dry_run"?: boolean;
+}
+
+export interface EnqueueInstallApk {
+  "request_id": string;
+  "capability": "install_apk";
+  "mode": string;
+  "target": Target;
+  "inputs": InstallApkInputs;
   "callback": Callback;
   "requested_by": RequestedBy;
   "priority"?: number | null;
@@ -520,6 +534,12 @@ export interface Inspection {
   "nodes": Node[];
   "tree_refused": string | null;
   "moved": boolean;
+}
+
+export interface InstallApkInputs {
+  "apk_url": string;
+  "sha256": string;
+  "package": string;
 }
 
 export interface Invitation {
