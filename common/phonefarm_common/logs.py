@@ -4,9 +4,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
+
+_FIRST: Final = ("timestamp", "level", "program", "event")
 
 
 def configure_logs(*, program: str, level: str = "info") -> None:
@@ -21,6 +23,7 @@ def configure_logs(*, program: str, level: str = "info") -> None:
             structlog.processors.add_log_level,
             *([] if to_journald else [structlog.processors.TimeStamper(fmt="iso", utc=True)]),
             structlog.processors.format_exc_info,
+            _in_order,
             _as_it_is if to_journald else _renderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
@@ -45,6 +48,13 @@ def _renderer() -> Any:
     if sys.stderr.isatty():
         return structlog.dev.ConsoleRenderer()
     return structlog.processors.JSONRenderer()
+
+
+def _in_order(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Put first what people look for first."""
+    return {name: event[name] for name in _FIRST if name in event} | dict(event)
 
 
 def _as_it_is(

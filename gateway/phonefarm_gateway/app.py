@@ -30,7 +30,7 @@ from phonefarm_gateway.rest.asset_check import AssetChecker
 from phonefarm_gateway.rest.auth import RecentKeys
 from phonefarm_gateway.rest.docs_page import docs_page
 from phonefarm_gateway.rest.event_streams import EventStreams, StreamLimits
-from phonefarm_gateway.rest.middleware import problem_documents
+from phonefarm_gateway.rest.middleware import name_request, problem_documents
 from phonefarm_gateway.rest.openapi import openapi_document
 from phonefarm_gateway.rest.rate_limit import LOGIN_BURST, LOGINS_PER_SECOND, RateLimiter
 from phonefarm_gateway.rest.server import KEEPALIVE_SECONDS, listening
@@ -114,6 +114,7 @@ async def running(
         application = web.Application(
             middlewares=[problem_documents], client_max_size=settings.body_limit
         )
+        application.on_response_prepare.append(name_request)
         application[app_keys.CONTROLLER] = controller
         application[app_keys.POLICY] = policy
         application[app_keys.ASSETS] = assets

@@ -1,9 +1,11 @@
 """The command line itself: quick help, the version, completion, and typing errors."""
 
+import argparse
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from phonefarm_cli.main import COMMANDS, build_parser, main, read_arguments
@@ -136,3 +138,35 @@ def test_the_other_shells_get_scripts_of_their_own(
     """Zsh loads a file of `fpath` that begins with #compdef; fish knows `complete`."""
     assert main(["completion", shell]) == 0
     assert sign in capsys.readouterr().out
+
+
+NEEDS_A_REASON = {
+    *("accounts clear", "accounts delete", "agents drain", "processes cancel", "processes rerun"),
+    *("phones drain", "phones hold", "phones maintain", "phones release", "phones retire"),
+    *("phones return", "windows put"),
+}
+MAY_HAVE_A_REASON = {
+    *("agents invite", "agents revoke", "agents undrain", "gateways invite", "gateways revoke"),
+    *("groups add", "groups clean-up", "groups delete", "groups put", "groups remove"),
+    *("phones admit", "phones unhold", "windows remove"),
+}
+
+
+def test_who_takes_gives_a_reason_and_who_gives_back_may() -> None:
+    """One rule for --reason, as docs/operating.md gives it, holds for the verbs of every noun."""
+    needs: set[str] = set()
+    may: set[str] = set()
+    for command in COMMANDS:
+        (nouns,) = _verbs_of(build_parser(command))
+        for verbs in _verbs_of(nouns.choices[command]):
+            for verb, parser in verbs.choices.items():
+                for option in parser._actions:
+                    if "--reason" in option.option_strings:
+                        (needs if option.required else may).add(f"{command} {verb}")
+
+    assert needs == NEEDS_A_REASON
+    assert may == MAY_HAVE_A_REASON
+
+
+def _verbs_of(parser: argparse.ArgumentParser) -> list[Any]:
+    return [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]

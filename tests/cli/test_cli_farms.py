@@ -111,16 +111,20 @@ def test_a_wrong_context_is_named_with_the_file(
 
 
 def test_a_shell_takes_the_variables_of_env(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever characters a secret has."""
+    """Whatever characters a secret has; a command that needs the secret finds it among them."""
     assert main(["env"]) == 0
     script = capsys.readouterr().out + 'printf "%s|%s|%s" "$FARM" "$KEY" "$WEBHOOK_SECRET"'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert main(["env", "--json"]) == 0
 
     assert done.stdout == "http://127.0.0.1:1|up-key|whsec_x y"
-    assert json.loads(capsys.readouterr().out)["FARM"] == "http://127.0.0.1:1"
+    for variable in json.loads(told := capsys.readouterr().out):
+        monkeypatch.setenv(variable, json.loads(told)[variable])
+    assert main(["callbacks", "listen", "nowhere"]) == 2
+    assert "HOST:PORT" in capsys.readouterr().err
+    assert json.loads(told)["FARM"] == "http://127.0.0.1:1"
     assert shlex.split(script)[0] == "export"
 
 

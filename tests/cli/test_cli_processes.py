@@ -275,12 +275,14 @@ async def test_callbacks_are_listed_and_sent_again(farm: Farm, operator: Operato
     await farm.cancel(process_id)
     await farm.settle(await farm.lease_deliveries(), callback_pb2.DELIVERY_OUTCOME_GONE)
 
+    shown = await operator.command("processes", "show", process_id)
     table = await operator.command("processes", "deliveries", process_id)
     told = await operator.command("processes", "deliveries", process_id, "--json")
     again = await operator.command("processes", "replay", process_id, "--sequence", "1")
 
     found = json.loads(told.out)
     assert (found[0]["sequence"], found[0]["status"]) == (1, "delivered")
+    assert f"callbacks 1 of {len(found)} delivered" in shown.out
     assert "stopped" in {one["status"] for one in found}
     assert "to http://127.0.0.1:9/cb" in table.out
     assert any(row[:3] == ["1", "accepted", "delivered"] for row in table.rows)

@@ -173,3 +173,50 @@ def test_a_command_without_its_reason_is_seen(tmp_path: Path) -> None:
     )
 
     assert wrong_commands(module) == ["phonefarm phones return PHONE"]
+
+
+FENCE: Final = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES: Final = sorted(
+    (
+        *REPOSITORY.glob("*.md"),
+        *(REPOSITORY / "docs").glob("*.md"),
+        *(REPOSITORY / "deploy").glob("*.md"),
+    )
+)
+
+
+def commands_of(page: str) -> Iterator[list[str]]:
+    """Yield the words of each command `phonefarm` in the code blocks of a page."""
+    for block in FENCE.findall(page):
+        for line in block.replace("\\\n", " ").splitlines():
+            if "phonefarm " not in line:
+                continue
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            try:
+                words = list(lexer)
+            except ValueError:  # a quotation over several lines
+                continue
+            simple = itertools.groupby(words, lambda word: not set(word) <= set("();<>|&"))
+            for is_words, group in simple:
+                found = list(group)
+                if is_words and Path(found[0]).name == "phonefarm":
+                    yield found[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_on_a_page_is_taken(page: Path) -> None:
+    """Also the commands of pages that no test runs from top to bottom."""
+    told = list(commands_of(page.read_text()))
+
+    assert [words for words in told if not is_taken(shlex.join(["phonefarm", *words]))] == []
+
+
+def test_a_wrong_command_on_a_page_is_seen() -> None:
+    """As the console's page once had it: `keys create` takes `--scope`, and again for each."""
+    page = '```\nKEY=$(.venv/bin/phonefarm keys create ann --scopes read,cancel)  # "x"\n```\n'
+
+    (words,) = commands_of(page)
+
+    assert words == ["keys", "create", "ann", "--scopes", "read,cancel"]
+    assert not is_taken(shlex.join(["phonefarm", *words]))

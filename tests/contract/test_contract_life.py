@@ -55,6 +55,7 @@ async def test_a_process_goes_from_queued_to_completed(moving: RestFarm) -> None
     assert progress["status"] == "DONE"
     assert progress["actions_done"] == progress["actions_total"] > 0
     assert done["error"] is None
+    assert [record["outcome"] for record in (queued, executing, done)] == [None, None, "completed"]
 
 
 async def test_a_failure_of_the_farm_is_retried(moving: RestFarm) -> None:
@@ -114,6 +115,7 @@ async def test_a_partly_finished_group_is_failed_terminal(moving: RestFarm) -> N
     progress = record["partial_progress"]
     counts = ("items_total", "items_completed", "items_failed", "items_cancelled")
     assert [progress[name] for name in counts] == [2, 1, 1, 0]
+    assert record["outcome"] == "partial"
     assert len(record["linked_ids"]["completed_queue_item_ids"]) == 1
 
 

@@ -101,7 +101,7 @@ BAD: list[tuple[str, str, Any, list[str]]] = [
         {"scope": "phone", "name": "x", "zone": "Mars", "hours": ["mon"], "reason": "r"},
         ["zone", "hours[0]"],
     ),
-    ("POST", "/windows/remove", {"scope": "group"}, ["name", "reason"]),
+    ("POST", "/windows/remove", {"scope": "group", "reason": LONG}, ["name", "reason"]),
     ("POST", "/backup", {"reason": " "}, ["reason"]),
     ("PUT", "/groups/phone/-", {"member_ids": "ph-sim1"}, ["group", "member_ids"]),
     ("PUT", "/groups/phone/x/clean-up", {"steps": ["home", "wash"]}, ["steps[1]"]),
@@ -267,7 +267,7 @@ async def test_a_person_holds_a_phone_and_gives_it_back(moving: RestFarm) -> Non
     phone = (await moving.get("/phones/ph-sim1"))["phone"]
     ending = await changed(moving, "unhold")
     (stop,) = (await moving.agent.hear("stops")).stops
-    nobody = await change(moving, "unhold", "ph-sim2")
+    nobody = await moving.caller.call("POST", "/phones/ph-sim2/unhold", None)
 
     assert (waiting["state"], waiting["address"]) == ("QUEUED", None)
     assert (other.status, other.body["error"]) == (409, "state_conflict:held")
@@ -418,8 +418,8 @@ async def test_work_is_paused_and_resumed(moving: RestFarm) -> None:
 async def test_a_window_holds_work_back_until_it_is_removed(moving: RestFarm) -> None:
     """Who waits is shown the window; a name nobody knows is refused; it is removed once."""
     closed = "sun" if datetime.now(UTC).weekday() < 5 else "wed"
-    about = {"scope": "account", "name": "acc-SIM1", "reason": "its owner sleeps"}
-    body = about | {"zone": "UTC", "hours": [f"{closed} 10:00-16:00"]}
+    about = {"scope": "account", "name": "acc-SIM1"}
+    body = about | {"reason": "its owner sleeps", "zone": "UTC", "hours": [f"{closed} 10:00-16:00"]}
     put = await moving.post("/windows", body)
     process_id = await moving.enqueue()
 
@@ -474,7 +474,7 @@ async def test_a_host_is_drained_and_used_again(moving: RestFarm) -> None:
     drained = await moving.post("/agents/agent-1/drain", WHY)
     (agent,) = (await moving.get("/agents"))["agents"]
     phone = (await moving.get("/phones/ph-sim1"))["phone"]
-    back = [await moving.post("/agents/agent-1/undrain", WHY) for _ in range(2)]
+    back = [await moving.caller.call("POST", "/agents/agent-1/undrain", why) for why in (WHY, None)]
     invited = await moving.post("/invitations", {"member_id": "host-2"})
 
     assert drained.body["drain_reason"] == "a test"

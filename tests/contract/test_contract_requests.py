@@ -569,6 +569,7 @@ async def test_a_record_has_exactly_the_keys_of_the_contract(still: RestFarm) ->
         "linked_ids",
         "partial_progress",
         "trace_id",
+        "outcome",
     ]
     assert record["status"] == "queued"
     assert record["target"] == {"account_id": "acc-SIM1", "phone_id": "ph-sim1"}

@@ -107,6 +107,12 @@ BAD: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
         ["comment_plan_prompt"],
     ),
     (K, {"keywords": ["a"], "likes": 3}, "unsupported_input:likes", ["likes"]),
+    (
+        K,
+        {"keywords": ["a"], "videos_per_keyword": "2", "watch_secs": 2, "likes": 3},
+        "unsupported_input:likes",
+        ["likes", "watch_secs", "videos_per_keyword"],
+    ),
     (K, {"keywords": ["a"], "dummy": 3}, "invalid_request", ["dummy"]),
     (F, {}, "missing_fyp_judge_prompt", ["judge_prompt"]),
     (F, {"judge_prompt": ""}, "missing_fyp_judge_prompt", ["judge_prompt"]),

@@ -607,6 +607,24 @@ async def test_a_controller_that_is_away_is_503_until_it_is_back() -> None:
         assert answer.status == 202
 
 
+@pytest.mark.parametrize("given", ["proxy-7f.3", "no name", None])
+async def test_a_response_names_its_request_and_no_software(given: str | None) -> None:
+    """The id is the proxy's if it is a name, else a new one; the log line has it too."""
+    headers = {} if given is None else {"X-Request-Id": given}
+    with capture_logs() as logs:
+        async with farm() as it:
+            answers = [
+                await it.call(method, path, headers=headers)
+                for method, path in (("GET", A_PROCESS), ("POST", ENQUEUE), ("GET", "/nowhere"))
+            ]
+
+    ids = [answer.headers["X-Request-Id"] for answer in answers]
+    logged = [entry for entry in logs if entry["event"] == "request.answered"]
+    assert [entry["http_request_id"] for entry in logged] == ids
+    assert ids == ["proxy-7f.3"] * 3 if given == "proxy-7f.3" else len(set(ids)) == 3
+    assert not any("Server" in answer.headers for answer in answers)
+
+
 async def test_an_unexpected_failure_leaks_nothing() -> None:
     """A failure nobody foresaw is 500, without the words of the inside."""
     async with farm() as it:
@@ -619,6 +637,7 @@ async def test_an_unexpected_failure_leaks_nothing() -> None:
         for answer in (crashed, unreadable):
             assert_problem(answer, 500, "internal")
             assert "secret-internal-detail" not in json.dumps(answer.body)
+        assert unreadable.headers["X-Request-Id"] in unreadable.body["detail"]
 
 
 @pytest.mark.parametrize(

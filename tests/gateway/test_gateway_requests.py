@@ -24,6 +24,7 @@ RECORD_KEYS = [
     "linked_ids",
     "partial_progress",
     "trace_id",
+    "outcome",
 ]
 
 
@@ -162,6 +163,7 @@ async def test_get_answers_exactly_the_record_of_the_contract() -> None:
         assert answer.status == 200
         record = answer.body
         assert list(record) == RECORD_KEYS
+        assert record["outcome"] == "failed"
         assert record["target"] == {"account_id": ACCOUNT, "phone_id": PHONE}
         assert record["requested_by"] == {"system": "tests", "user": None, "metadata": {}}
         assert record["result"] == {"items": {ITEM: {"watched": 3}}}

@@ -114,4 +114,6 @@ def test_the_compose_file_is_two_of_each() -> None:
         "postgres",
     ]
     assert known == [",".join(ports)] * 2
+    addresses = [services[f"gateway-{n}"]["command"].split()[2] for n in (1, 2)]
+    assert f"reverse_proxy {' '.join(addresses)} {{" in (DEPLOY / "Caddyfile").read_text()
     assert services["controller-1"]["volumes"] == services["controller-2"]["volumes"]

@@ -74,7 +74,7 @@ def add(commands: Subparsers) -> None:
     undrain.add_argument(
         "agent_id", metavar="ID", help="id of the agent; see `phonefarm agents list`"
     )
-    add_reason(undrain)
+    add_reason(undrain, required=False)
     add_revoke(verbs, role="agent")
 
 

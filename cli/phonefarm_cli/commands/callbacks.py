@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 from dataclasses import asdict
 from typing import Final
 
@@ -18,9 +19,9 @@ from phonefarm_cli.terminal import echo, note_stderr, warn
 SECRET: Final = "PHONE_FARM_WEBHOOK_SECRET"  # noqa: S105 - a variable's name
 _NOTES: Final = """\
 The command prints a URL: use it as the callback URL in your requests. `phonefarm up` allows its
-farm to send callbacks to this machine. The command reads the secret from the farm's up.json or from
-PHONE_FARM_WEBHOOK_SECRET. It also accepts callbacks with a wrong signature, but marks them
-UNSIGNED.
+farm to send callbacks to this machine. The command reads the secret from PHONE_FARM_WEBHOOK_SECRET,
+the farm's up.json, or WEBHOOK_SECRET, which `phonefarm env` sets. It also accepts callbacks with a
+wrong signature, but marks them UNSIGNED.
 
 examples:
   phonefarm callbacks listen
@@ -53,7 +54,12 @@ def add(commands: Subparsers) -> None:
 
 
 async def _listen(options: argparse.Namespace) -> ExitCode:
-    secret = config.secret(SECRET) or farm_address(options).webhook_secret
+    # `phonefarm env` sets the last one, and also PHONEFARM_GRPC, which names a farm without secret.
+    secret = (
+        config.secret(SECRET)
+        or farm_address(options).webhook_secret
+        or os.environ.get("WEBHOOK_SECRET", "")
+    )
     if not secret:
         raise CommandError(
             f"the command does not know the secret that signs the farm's callbacks: set {SECRET} "

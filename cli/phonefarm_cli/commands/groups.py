@@ -116,7 +116,7 @@ def add(commands: Subparsers) -> None:
         action="store_true",
         help="remove the setting of the group, so that the default applies",
     )
-    add_reason(cleaning)
+    add_reason(cleaning, required=False)
 
 
 def _add_members(parser: argparse.ArgumentParser, *, nargs: str) -> None:

@@ -54,7 +54,7 @@ def add(verbs: Subparsers) -> None:
     add_reason(hold)
     unhold = add_verb(verbs, "unhold", "end a phone's hold at once", _unhold)
     add_phone(unhold)
-    add_reason(unhold)
+    add_reason(unhold, required=False)
 
 
 async def _hold(options: argparse.Namespace, controller: ControllerClient) -> None:

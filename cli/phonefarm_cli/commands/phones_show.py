@@ -136,7 +136,9 @@ def _facts(details: fleet_pb2.PhoneDetails) -> str:
         told.append(f"{details.battery_celsius:.1f} C")
     if details.HasField("storage_free_bytes"):
         told.append(f"{details.storage_free_bytes // _MIB} MiB free")
-    return f"{', '.join(told) or 'never read'}, as of {time_text(details.looked_at)}"
+    # The agent looks all the time; the controller stores what it reports when it changes.
+    since = "unchanged since" if details.host.connected else "as of"
+    return f"{', '.join(told) or 'never read'}, {since} {time_text(details.looked_at)}"
 
 
 def _reason(reason: fleet_pb2.PhoneHindrance) -> list[Cell]:

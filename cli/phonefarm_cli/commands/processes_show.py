@@ -54,6 +54,8 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
         return
     for line in process_lines(process):
         echo(line)
+    if process.HasField("callback"):
+        echo(f"callbacks {await _callbacks(controller, process.process_id)}")
     items = sorted(process.partial_progress.items, key=lambda i: _WEIGHT.get(i.status, 5))
     echo("")
     print_table(_ITEMS, [_item_row(item) for item in items], empty="no items yet")
@@ -72,6 +74,16 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
         note_stderr(
             f"the list shows the runs of only {_MOST_ITEMS} items; the timeline shows the others"
         )
+
+
+async def _callbacks(controller: ControllerClient, process_id: str) -> str:
+    """Return how many callbacks have arrived, and why another has not."""
+    request = inspect_pb2.ListDeliveriesRequest(process_id=process_id)
+    told = (await controller.call(controller.inspection.ListDeliveries, request)).deliveries
+    arrived = sum(each.status == "delivered" for each in told)
+    errors = [each.last_error for each in told if each.status != "delivered" and each.last_error]
+    why = f"; the last error is: {errors[0]}" if errors else ""
+    return f"{arrived} of {len(told)} delivered{why}"
 
 
 def _item_row(item: process_pb2.ItemProgress) -> list[str]:

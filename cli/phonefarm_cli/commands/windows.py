@@ -90,7 +90,7 @@ def add(commands: Subparsers) -> None:
         _remove,
     )
     _add_scope(remove)
-    add_reason(remove)
+    add_reason(remove, required=False)
 
 
 def _add_scope(parser: argparse.ArgumentParser) -> None:

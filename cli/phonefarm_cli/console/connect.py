@@ -93,7 +93,12 @@ def add_reason(
     required: bool = True,
     about: str = "the reason; the audit records it",
 ) -> None:
-    """Add --reason."""
+    """Add --reason.
+
+    It is required where a verb holds back, takes or ends somebody's work or repeats it, and where
+    the operator confirms that somebody has checked. It is optional where a verb gives back what
+    another verb took, and where it changes who belongs to the farm or to a group.
+    """
     parser.add_argument("--reason", required=required, default="", metavar="TEXT", help=about)
 
 

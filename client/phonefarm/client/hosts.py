@@ -26,9 +26,9 @@ class AsyncHosts:
         path = place("/agents/{agent}/drain", agent=agent_id)
         return await self._transport.send("POST", path, farm.Agent, body=body)
 
-    async def undrain(self, agent_id: str, *, reason: str) -> farm.Undrained:
+    async def undrain(self, agent_id: str, *, reason: str = "") -> farm.Undrained:
         """Give the phones of a host work again (scope operate)."""
-        body = farm_requests.Because(reason=reason)
+        body = farm_requests.PerhapsBecause(reason=reason)
         path = place("/agents/{agent}/undrain", agent=agent_id)
         return await self._transport.send("POST", path, farm.Undrained, body=body)
 

@@ -169,7 +169,9 @@ class AsyncOperation:
         )
         return await self._transport.send("POST", "/windows", Window, body=body)
 
-    async def remove_window(self, scope: WindowScope, name: str, *, reason: str) -> WindowRemoved:
+    async def remove_window(
+        self, scope: WindowScope, name: str, *, reason: str = ""
+    ) -> WindowRemoved:
         """Remove a window (scope operate)."""
         body = farm_requests.RemoveWindow(scope=scope, name=name, reason=reason)
         path = "/windows/remove"

@@ -65,9 +65,9 @@ class AsyncPhones:
         path = f"{_at(phone_id)}/hold"
         return await self._transport.send("POST", path, farm.Hold, body=body, repeatable=False)
 
-    async def unhold(self, phone_id: str, *, reason: str) -> farm.Hold:
+    async def unhold(self, phone_id: str, *, reason: str = "") -> farm.Hold:
         """End the hold of a phone (scope operate)."""
-        body = farm_requests.Because(reason=reason)
+        body = farm_requests.PerhapsBecause(reason=reason)
         return await self._transport.send("POST", f"{_at(phone_id)}/unhold", farm.Hold, body=body)
 
     async def get_hold(self, process_id: str) -> farm.Hold:

@@ -131,7 +131,7 @@ class Resume(_OfScope):
     reason: OptionalReason = ""
 
 
-class _OfWindow(Because):
+class _OfWindow(RequestModel):
     scope: Literal["account", "phone", "group", "capability"]
     name: Annotated[
         Name, Field(description="Name of the account, phone, group of phones or capability")
@@ -141,6 +141,7 @@ class _OfWindow(Because):
 class PutWindow(_OfWindow):
     """The weekly hours in which work of the scope may begin, and the reason."""
 
+    reason: Reason
     zone: Annotated[
         str,
         Field(
@@ -168,7 +169,9 @@ class PutWindow(_OfWindow):
 
 
 class RemoveWindow(_OfWindow):
-    """The window to remove, and the reason."""
+    """The window to remove, and the reason, which is optional."""
+
+    reason: OptionalReason = ""
 
 
 class PutGroup(PerhapsBecause):

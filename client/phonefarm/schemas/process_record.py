@@ -1,6 +1,6 @@
 """The process record: one model and one renderer for GET and for callbacks."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from phonefarm.schemas.fields import (
     FailureClass,
@@ -121,6 +121,15 @@ TraceId = Annotated[
 ]
 
 
+Outcome = Annotated[
+    Literal["completed", "partial", "failed", "cancelled"] | None,
+    Field(
+        description="How the process ended; null until then. partial means that some items are "
+        "completed and others failed: the status is then failed_terminal"
+    ),
+]
+
+
 class ProcessRecord(ResponseModel):
     """Everything that callers can know about a process."""
 
@@ -137,3 +146,4 @@ class ProcessRecord(ResponseModel):
     linked_ids: LinkedIds
     partial_progress: PartialProgress | NoProgress
     trace_id: TraceId
+    outcome: Outcome

@@ -209,7 +209,7 @@ def planned_inputs(
 ) -> Planned:
     """Return the plan for *values*; FarmError names every wrong field below *path*."""
     if not dummy_allowed and "dummy" in values:
-        raise unsupported("dummy", path=path)
+        raise unsupported(["dummy"], path=path)
     inputs = read_inputs(capability.takes(dummy_allowed=dummy_allowed), values, path=path)
     plan = replace(capability.plan(inputs), dummy=inputs.get("dummy", {}))
     return Planned(plan=plan, app=inputs.get("app"), needs_app=capability.needs_app)

@@ -14,8 +14,8 @@ def read_inputs(
 ) -> dict[str, Any]:
     """Return every field's value, absent ones as their default.
 
-    FarmError: the reason of its own that a missing field has, else `unsupported_input:<name>` for
-    the first unknown name, else every wrong field together.
+    FarmError: the reason of its own that a missing field has, else one that names every wrong
+    field; it is `unsupported_input:<name>` if a name is unknown.
     """
     problems: list[FieldProblem] = []
     read: dict[str, Any] = {}
@@ -30,8 +30,8 @@ def read_inputs(
         read[field.name] = field.default
         if field.required:
             problems.append(FieldProblem(field=where, message="is required"))
-    for name in sorted(values.keys() - read.keys()):
-        raise unsupported(name, path=path)
+    if unknown := sorted(values.keys() - read.keys()):
+        raise unsupported(unknown, *problems, path=path)
     if problems:
         raise invalid(*problems)
     return read

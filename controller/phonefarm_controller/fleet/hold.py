@@ -145,9 +145,8 @@ class Hold:
         )
 
     @uninterrupted
-    async def unhold(self, phone_id: str, *, actor: str, reason: str) -> HoldView:
+    async def unhold(self, phone_id: str, *, actor: str, reason: str = "") -> HoldView:
         """End the phone's hold at once; FarmError `unknown_phone`, `state_conflict:not_held`."""
-        check_reason(reason)
         async with self._database.writing(actor=by_operator(actor)) as tx:
             await locked_phone(tx, phone_id)
             process_id = await _open_hold(tx, phone_id)
@@ -158,7 +157,7 @@ class Hold:
         await self._cancel(
             CancelRequest(
                 process_id=process_id,
-                reason=f"unhold by {actor}: {reason}"[:500],
+                reason=f"unhold by {actor}: {reason}".removesuffix(": ")[:500],
                 requested_by=actor,
                 strategy=CancelStrategy.HARD,
                 force_after_seconds=0.0,

@@ -1,5 +1,7 @@
 """Errors that more than one feature raises."""
 
+from collections.abc import Sequence
+
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 
@@ -22,14 +24,18 @@ def invalid_field(field: str, message: str) -> FarmError:
     return invalid(FieldProblem(field=field, message=message))
 
 
-def unsupported(name: str, *, path: str = "inputs") -> FarmError:
-    """Return the error for an input that the capability does not have."""
-    where = f"{path}.{name}" if path else name
+def unsupported(names: Sequence[str], *further: FieldProblem, path: str = "inputs") -> FarmError:
+    """Return the error for inputs that the capability does not have; *further* ones are wrong."""
+    first = names[0]
+    unknown = (
+        FieldProblem(field=f"{path}.{name}" if path else name, message="is not supported")
+        for name in names
+    )
     return FarmError(
         Reason.UNSUPPORTED_INPUT,
-        f"the input {name!r} is not supported by this capability",
-        detail=name,
-        problems=(FieldProblem(field=where, message="is not supported"),),
+        f"the input {first!r} is not supported by this capability",
+        detail=first,
+        problems=(*unknown, *further),
     )
 
 

@@ -10,7 +10,7 @@ from phonefarm_common.reasons import FieldProblem
 from phonefarm_controller.capabilities.catalog import CAPABILITIES
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
-from phonefarm_controller.model.errors import check_reason, invalid, invalid_field
+from phonefarm_controller.model.errors import invalid, invalid_field
 from phonefarm_controller.model.hours import (
     LONGEST_ZONE,
     MOST_SPANS,
@@ -81,13 +81,12 @@ class Windows:
         return put
 
     @uninterrupted
-    async def remove(self, scope: WindowScope, name: str, *, actor: str, reason: str) -> bool:
+    async def remove(self, scope: WindowScope, name: str, *, actor: str, reason: str = "") -> bool:
         """Remove a window; return whether there was one.
 
         Work that waited in it, and has no deadline of its caller, gets the farm's own limit of
         waiting as from now.
         """
-        check_reason(reason)
         async with self._database.writing() as tx:
             limit_at = NO_DEADLINE
             if self._max_wait is not None:

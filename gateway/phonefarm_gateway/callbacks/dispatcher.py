@@ -140,7 +140,8 @@ class _Dispatcher:
             )
         if attempt is not None:
             await self._reports.add(attempt.report(delivery.delivery_id, delivery.lease_token))
-        _log.info(
+        failed = attempt is not None and attempt.outcome is DeliveryOutcome.FAILED
+        (_log.warning if failed else _log.info)(
             "delivery.attempted" if attempt else "delivery.skipped",
             process_id=delivery.process_id,
             delivery_id=delivery.delivery_id,

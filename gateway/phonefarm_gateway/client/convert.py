@@ -186,6 +186,7 @@ def record(process: process_pb2.Process) -> process_record.ProcessRecord:
             finished_at=moment(times.finished_at),
         ),
         trace_id=process.trace_id or None,
+        outcome=_outcome(process),
         linked_ids=process_record.LinkedIds(
             queue_item_ids=tuple(process.queue_item_ids),
             completed_queue_item_ids=tuple(process.completed_queue_item_ids),
@@ -194,6 +195,18 @@ def record(process: process_pb2.Process) -> process_record.ProcessRecord:
         if process.HasField("partial_progress")
         else process_record.NoProgress(),
     )
+
+
+def _outcome(process: process_pb2.Process) -> process_record.Outcome:
+    match process.status:
+        case "completed":
+            return "completed"
+        case "cancelled":
+            return "cancelled"
+        case "failed_terminal":
+            return "partial" if process.partial_progress.items_completed else "failed"
+        case _:
+            return None
 
 
 def delivery(leased: callback_pb2.Delivery) -> Delivery:

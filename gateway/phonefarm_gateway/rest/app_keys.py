@@ -37,3 +37,5 @@ TRACER: Final = web.AppKey("tracer", Tracer)
 
 PROCESS_ID: Final = web.RequestKey("process_id", str)
 """Set as soon as it is known, for the log line."""
+HTTP_REQUEST_ID: Final = web.RequestKey("http_request_id", str)
+"""Names this one HTTP request in the response's header X-Request-Id and in the log."""

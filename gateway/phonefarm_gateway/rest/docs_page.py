@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final
@@ -21,12 +22,15 @@ summary { cursor: pointer; } .verb { color: var(--mark); display: inline-block; 
   min-width: 3.2rem; } .soft { opacity: .75; } a { color: inherit; }
 """
 _CODE: Final = re.compile(r"`([^`]*)`")
-
+_PATH_ID: Final = re.compile(r"\{(\w+)\}")
 
 _SOURCE: Final = (
     "<p>The gateway makes this page from <a href='openapi.json'>openapi.json</a>. <a "
     "href='capabilities'>GET /capabilities</a> (send your key) describes the <code>inputs</code> "
     "of each capability, in the field <code>inputs_schema</code>.</p>"
+    "<p>The commands work in a shell where <code>FARM</code> is the gateway's URL and "
+    "<code>KEY</code> is your key: <code>eval &quot;$(phonefarm env)&quot;</code>. Replace the "
+    "values of the example by your own.</p>"
 )
 
 
@@ -57,7 +61,8 @@ def _tags(document: Mapping[str, Any]) -> Iterator[str]:
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
                 if tag["name"] in operation["tags"]:
-                    yield from _operation(method, path, operation)
+                    curl = _curl(method, path, operation)
+                    yield from _operation(method, path, operation, curl=curl)
 
 
 def _webhooks(webhooks: Mapping[str, Any]) -> Iterator[str]:
@@ -66,7 +71,30 @@ def _webhooks(webhooks: Mapping[str, Any]) -> Iterator[str]:
             yield from _operation(method, name, operation)
 
 
-def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
+def _curl(method: str, path: str, operation: Mapping[str, Any]) -> str | None:
+    """Return a command for a shell where FARM, KEY and the path's ids are set.
+
+    None for a WebSocket, and for a body without an example.
+    """
+    body = operation.get("requestBody")
+    example = next(iter(body["content"].values())).get("example") if body else None
+    if "101" in operation["responses"] or (body and body["required"] and example is None):
+        return None
+    url = _PATH_ID.sub(lambda name: f"${name[1].upper()}", path)
+    words = [f'curl -sS --fail-with-body "$FARM{url}"']
+    if method != ("get" if example is None else "post"):
+        words.append(f"-X {method.upper()}")
+    if operation["security"]:
+        words.append('-H "Authorization: Bearer $KEY"')
+    if example is not None:
+        text = json.dumps(example, indent=1)
+        words += ['-H "Content-Type: application/json"', f"-d {shlex.quote(text)}"]
+    return " \\\n  ".join(words)
+
+
+def _operation(
+    method: str, path: str, operation: Mapping[str, Any], *, curl: str | None = None
+) -> Iterator[str]:
     yield f"<details id='{escape(operation['operationId'])}'><summary>"
     yield f"<span class='verb'>{method.upper()}</span> <code>{escape(path)}</code> "
     yield f"{escape(operation['summary'])}</summary>"
@@ -83,8 +111,10 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
     if body := operation.get("requestBody"):
         (media,) = body["content"].values()
         yield f"<p>Body: {_kind(media['schema'])}</p>"
-        if "example" in media:
+        if "example" in media and not curl:
             yield f"<pre>{escape(json.dumps(media['example'], indent=1))}</pre>"
+    if curl:
+        yield f"<pre>{escape(curl)}</pre>"
     yield "<table><tr><th>Status</th><th></th><th>Response</th></tr>"
     for code, answer in operation["responses"].items():
         kinds = [

@@ -7,31 +7,46 @@ from typing import Final, TypeAlias
 
 import structlog
 from aiohttp import hdrs, web
-from phonefarm_common.ids import new_id
+from phonefarm_common.ids import is_name, new_id
 from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_common.trace_context import TRACEPARENT, read_traceparent, working_in
 from phonefarm_common.tracing import OpenSpan, SpanKind
 
 from phonefarm_gateway.client import RefusedError
-from phonefarm_gateway.rest.app_keys import METRICS, PROCESS_ID, TRACER
+from phonefarm_gateway.rest.app_keys import HTTP_REQUEST_ID, METRICS, PROCESS_ID, TRACER
 from phonefarm_gateway.rest.problems import Problem, from_farm_error, from_refused
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
 _NO_PATH: Final = "?"
+_X_REQUEST_ID: Final = "X-Request-Id"
 _log = structlog.get_logger()
 
 
 @web.middleware
 async def problem_documents(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every failure with a problem document that reveals nothing internal."""
+    request[HTTP_REQUEST_ID] = _http_request_id(request)
     path = _template(request)
     span = _begun_span(request, path)
     with working_in(span.context):
         response = await _answered(request, handler, path)
     _end_span(span, request, path, response)
     return response
+
+
+async def name_request(request: web.Request, response: web.StreamResponse) -> None:
+    """Set the header X-Request-Id, and do not tell strangers which software answers."""
+    if HTTP_REQUEST_ID in request:
+        response.headers[_X_REQUEST_ID] = request[HTTP_REQUEST_ID]
+    response.headers.popall(hdrs.SERVER, None)
+
+
+def _http_request_id(request: web.Request) -> str:
+    """Return the id that a proxy or the caller gave the request, or a new one."""
+    given = request.headers.get(_X_REQUEST_ID, "")
+    return given if is_name(given) else new_id()
 
 
 async def _answered(request: web.Request, handler: Handler, path: str) -> web.StreamResponse:
@@ -58,6 +73,7 @@ async def _answered(request: web.Request, handler: Handler, path: str) -> web.St
         status=response.status,
         error=problem and problem.error,
         process_id=request.get(PROCESS_ID),
+        http_request_id=request[HTTP_REQUEST_ID],
         remote=request.remote,
         milliseconds=round(seconds * 1000, 1),
     )
@@ -118,9 +134,9 @@ def _problem(request: web.Request, error: Exception) -> Problem:
                 HTTPStatus.REQUEST_TIMEOUT, "caller_gone", "The caller closed the connection."
             )
         case _:
-            incident = new_id()
-            _log.error("request.crashed", incident=incident, exc_info=error)
-            detail = f"The gateway failed. Search its log for the id {incident} to find the cause."
+            name = request[HTTP_REQUEST_ID]
+            _log.error("request.crashed", http_request_id=name, exc_info=error)
+            detail = f"The gateway failed. Search its log for the id {name} to find the cause."
             return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, Reason.INTERNAL, detail)
 
 

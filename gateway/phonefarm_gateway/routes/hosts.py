@@ -29,7 +29,7 @@ async def drain(call: Call[NoQuery, Because]) -> web.StreamResponse:
     return reply(await operator.drain_agent(call.key, call.path["agent_id"], call.body.reason))
 
 
-async def undrain(call: Call[NoQuery, Because]) -> web.StreamResponse:
+async def undrain(call: Call[NoQuery, PerhapsBecause]) -> web.StreamResponse:
     """Give the phones of a host work again."""
     operator = call.controller.operator
     return reply(await operator.undrain_agent(call.key, call.path["agent_id"], call.body.reason))
@@ -114,7 +114,8 @@ ENDPOINTS: Final = (
         summary="Give a drained host work again",
         scope="operate",
         query=NoQuery,
-        body=Because,
+        body=PerhapsBecause,
+        body_optional=True,
         answers={
             HTTPStatus.OK: ResponseSpec(about="The host gets work again.", models=(farm.Undrained,))
         },

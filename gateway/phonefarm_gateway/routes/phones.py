@@ -78,7 +78,7 @@ async def hold(call: Call[NoQuery, HoldPhone]) -> web.StreamResponse:
     return reply(await operator.hold(call.key, call.path["phone_id"], call.body))
 
 
-async def unhold(call: Call[NoQuery, Because]) -> web.StreamResponse:
+async def unhold(call: Call[NoQuery, PerhapsBecause]) -> web.StreamResponse:
     """Give a held phone back."""
     operator = call.controller.operator
     return reply(await operator.unhold(call.key, call.path["phone_id"], call.body.reason))
@@ -232,6 +232,7 @@ ENDPOINTS: Final = (
         "unhold",
         name="unholdPhone",
         summary="Give a held phone back at once",
+        body=PerhapsBecause,
         conflicts="`state_conflict:not_held`",
         answers=_HOLD,
         handler=unhold,

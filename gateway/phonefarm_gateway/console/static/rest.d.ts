@@ -868,6 +868,7 @@ export interface ProcessRecord {
   "linked_ids": LinkedIds;
   "partial_progress": PartialProgress | NoProgress;
   "trace_id": string | null;
+  "outcome": string | null;
 }
 
 export type ProcessStatus = string;
@@ -912,9 +913,9 @@ export interface PutGroup {
 }
 
 export interface PutWindow {
-  "reason": string;
   "scope": string;
   "name": string;
+  "reason": string;
   "zone": string;
   "hours": string[];
   "may_overrun"?: boolean;
@@ -988,9 +989,9 @@ export interface ReleasePhone {
 }
 
 export interface RemoveWindow {
-  "reason": string;
   "scope": string;
   "name": string;
+  "reason"?: string;
 }
 
 export interface Replay {
