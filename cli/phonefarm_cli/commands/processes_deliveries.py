@@ -31,7 +31,7 @@ same.
 
 examples:
   phonefarm processes deliveries PROCESS
-  phonefarm processes replay PROCESS                  all that were not delivered
+  phonefarm processes replay PROCESS                  all that are dead or stopped
   phonefarm processes replay PROCESS --sequence 3 --sequence 4
 """
 
@@ -49,7 +49,8 @@ def add(verbs: Subparsers) -> None:
         default=[],
         metavar="N",
         help=(
-            "send the callback with this sequence; repeatable (default: all undelivered callbacks)"
+            "send the callback with this sequence; repeatable (default: all that are dead or "
+            "stopped)"
         ),
     )
 
