@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from phonefarm_common.reasons import FailureClass
+from phonefarm_controller.model.failures import Failure, expired
 from phonefarm_controller.model.items import NO_DEADLINE, Item
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.records import record_of
@@ -88,6 +90,17 @@ async def test_the_farms_limit_stands_still_while_a_pause_holds_the_work_back(
     assert paused == (0, "QUEUED")
     assert resumed == (0, "QUEUED")
     assert over == (1, "phone_unavailable")
+
+
+@pytest.mark.parametrize("deadline", [True, False])
+def test_work_that_waited_too_long_names_its_last_failure(*, deadline: bool) -> None:
+    """Whoever set the limit, the message says how the last attempt ended, if there was one."""
+    last = Failure(code="adb_failed", message="", failure_class=FailureClass.INFRA)
+
+    first = expired(deadline=deadline, last=None).message
+    again = expired(deadline=deadline, last=last).message
+
+    assert again == f"{first}; the last attempt ended with adb_failed"
 
 
 async def test_a_callers_deadline_counts_while_its_work_is_paused(world: World) -> None:

@@ -21,9 +21,8 @@ def outcome_unknown(action: str) -> Failure:
     return Failure(
         code=f"{FailureCode.OUTCOME_UNKNOWN}:{action}",
         message=(
-            f"the run ended during {action}, and the farm does not know whether the action was "
-            "done; the farm does not repeat the action, because the action could take effect "
-            "twice"
+            f"the run ended during {action}, and nobody knows whether the phone did the action; "
+            "the farm does not repeat it, because it could then take effect twice"
         ),
         failure_class=FailureClass.WORK,
         final=True,
@@ -61,8 +60,8 @@ def expired(*, deadline: bool, last: Failure | None) -> Failure:
     return Failure(
         code=FailureCode.PHONE_UNAVAILABLE,
         message=(
-            "no suitable phone was free before the work reached the farm's own limit on "
-            "waiting{before}"
+            "no suitable phone was free in time: the work reached the farm's own limit on waiting "
+            f"(phonefarm-controller --max-wait){before}"
         ),
         failure_class=FailureClass.EXPIRED,
     )
