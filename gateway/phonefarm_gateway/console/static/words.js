@@ -49,7 +49,7 @@ export const words = {
     key: 'API key',
     show: 'Show the key',
     submit: 'Log in',
-    hint: '`phonefarm keys create NAME --scopes read,operate` creates a key. The browser keeps it for 12 hours in a cookie that scripts cannot read.',
+    hint: '`phonefarm keys create NAME --scope read --scope operate` creates a key. The browser keeps it for 12 hours in a cookie that scripts cannot read.',
     wrong: 'This key is not valid, or it was revoked.',
     scope: 'This key does not have the scope read. Use a key that has it.',
   },
@@ -282,7 +282,7 @@ export const words = {
   queue: {
     reasons: 'Why work waits',
     calm: 'Nothing waits.',
-    calmMore: 'All work that callers sent has begun or ended.',
+    calmMore: 'All work that callers have sent has begun or ended.',
     soon: 'Nothing blocks the work that waits: controllers are about to claim it.',
     waiting: (/** @type {number} */ n) => plural(n, 'process waits', 'processes wait'),
     sample: (/** @type {number} */ n) => `These are the reasons for the newest ${n}.`,
@@ -353,7 +353,7 @@ export const words = {
     },
     backup: {
       heading: 'Backup',
-      about: 'A copy of the SQLite database, taken while the farm works. docs/operating.md says which folders belong to a complete backup, and how to restore one. PostgreSQL is backed up with pg_dump.',
+      about: 'This copies the SQLite database while the farm works. docs/operating.md says which folders belong to a complete backup, and how to restore one. For PostgreSQL, use pg_dump.',
     },
   },
   keys: {
@@ -378,7 +378,7 @@ export const words = {
     drainHost: { label: 'Drain', title: 'Drain this host', text: 'Runs on its phones continue, and no new runs begin.', go: 'Drain it' },
     undrain: { label: 'Give work', title: 'Give this host work again', text: 'Its phones get work as soon as they are fit.' },
     revokeHost: { label: 'Revoke', title: 'Revoke the certificates of this host', text: 'The farm refuses the host at once. To join again, the host needs a new invitation.', go: 'Revoke them' },
-    clear: { label: 'It is well', title: 'Say that this account is well', text: 'Check the account in the app first. The account then gets work again.', go: 'It is well' },
+    clear: { label: 'It is well', title: 'Give this account work again', text: 'Check the account in the app first. The account then gets work again.', go: 'It is well' },
     rerun: {
       label: 'Run again', title: 'Run this again', text: 'A new process repeats the request.',
       failedOnly: 'Only items that were not completed',
