@@ -1,1 +1,1 @@
-"""The agent: a daemon on each phone host that claims work for its phones."""
+"""The agent: the daemon on each phone host, which runs assigned work on its phones."""

@@ -1,1 +1,1 @@
-"""The executor: what runs inside the run container and drives one phone."""
+"""The executor: the program that runs in the run container and drives one phone."""

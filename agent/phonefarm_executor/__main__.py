@@ -1,4 +1,4 @@
-"""`python -m phonefarm_executor`: perform the run that stands in the run directory."""
+"""`python -m phonefarm_executor`: executes the run that is in the run directory."""
 
 import sys
 

@@ -31,15 +31,15 @@ _STDOUT, _STDERR, _EXIT = 1, 2, 3
 
 
 class ServiceError(Exception):
-    """A service of the phone refused, broke off or gave no answer in time; the text says which."""
+    """A service of the phone refused, ended early or sent no answer; the text says which."""
 
 
 class _BrokenError(ServiceError):
-    """The connection ended, or said something that is no adb, before the answer was whole."""
+    """The connection ended, or sent something that is not adb, before the answer was complete."""
 
 
 class _RefusedError(ServiceError):
-    """The other side said FAIL; the text is its reason."""
+    """The other side answered FAIL; the text is its reason."""
 
 
 class _NoAnswerError(ServiceError):
@@ -86,7 +86,7 @@ class _Connection(AdbConnection):  # type: ignore[misc] # adbutils ships no type
 
 
 class Channel:
-    """A connection to a service of the phone that is kept from call to call.
+    """A connection to a service of the phone that stays open between calls.
 
     Sending and reading raise ServiceError, LinkLostError and what Pace.check raises.
     """
@@ -95,7 +95,7 @@ class Channel:
         self._link = link
         self._peer = peer
         self.end = 0.0
-        """When the call under way must be over (`time.monotonic()`)."""
+        """The time at which the current call must have ended (`time.monotonic()`)."""
 
     def send(self, data: bytes) -> None:
         """Send all of *data*."""
@@ -132,7 +132,7 @@ class _Reader(io.RawIOBase):
 
 
 class Link:
-    """Gives one phone commands, one connection each."""
+    """Sends commands to one phone, each on a connection of its own."""
 
     def __init__(self, path: Path, serial: str, pace: Pace) -> None:
         self._path = path

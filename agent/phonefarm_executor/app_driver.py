@@ -12,7 +12,7 @@ from phonefarm_executor.screen_reader import ScreenReader
 from phonefarm_executor.text_input import TextInput, as_dumped
 
 PATIENCE_SECONDS = 10.0
-"""How long a screen or a view may take to appear; scaled in tests."""
+"""A screen or a view may take this long to appear; scaled in tests."""
 POLL_SECONDS = 0.3
 MOST_INTERRUPTS = 5
 MOST_TURNS = 6
@@ -20,9 +20,9 @@ MOST_CLEARINGS = 3
 READ_BACK_SECONDS = 3.0
 BETWEEN_LOOKS_SECONDS = 0.1
 MOVING_SECONDS = 3.0
-"""How long a view may move before it is tapped where it was last; scaled in tests."""
+"""A view that moves for this long is tapped where it was last; scaled in tests."""
 ACCOUNT_SECONDS = 45.0
-"""How long it may take to see which account is logged in."""
+"""Finding out which account is logged in may take this long."""
 
 
 class Drive:
@@ -165,7 +165,7 @@ class Drive:
         if place is not None:
             return place.name
         packages = ", ".join(sorted(screen.packages())) or "nothing"
-        return f"a screen of {packages} that the profile does not know"
+        return f"a screen of {packages} that the profile does not describe"
 
     def is_at(self, place: Place) -> Callable[[Screen], bool]:
         """Return the test whether a screen is *place*."""

@@ -28,13 +28,13 @@ _SELECTOR_KEYS = {"id": "resource_id", "class": "kind"} | {
 }
 _IDENTIFYING = frozenset(_SELECTOR_KEYS) - {"strip", "index"}
 _SEVERAL = frozenset({"text", "text_contains", "description", "description_contains"})
-"""Keys that may give several texts: one alternative each."""
+"""Keys that may have several texts; each text is an alternative."""
 _KEY_NAME = re.compile(r"[A-Z0-9][A-Z0-9_]{0,40}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A screen of the app: how it is recognised and how one gets there."""
+    """A screen of the app: how to recognise it, and how to get there."""
 
     name: str
     shows: Selector
@@ -44,7 +44,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Interrupt:
-    """A screen that may come at any time: dismissed by a button or a key, or the end of the run."""
+    """A screen that may appear at any time: a button or a key dismisses it, or it ends the run."""
 
     name: str
     shows: Selector
@@ -55,7 +55,7 @@ class Interrupt:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountSign:
-    """Where the app says which account is logged in."""
+    """Where the app shows which account is logged in."""
 
     screen: str
     name: Selector

@@ -1,4 +1,4 @@
-"""The control socket: a thread that keeps it connected, hears the agent and sends evidence."""
+"""The control socket: a thread keeps it connected, receives orders and sends evidence."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ SEND_SECONDS = 10.0
 
 
 class Control:
-    """Says `hello` on every connection, `ready` until `go`; what the agent says goes to Signals."""
+    """Sends `hello` on every connection, `ready` until `go`; passes what it receives to Signals."""
 
     def __init__(self, path: Path, run_id: str, signals: Signals) -> None:
         self._path = path

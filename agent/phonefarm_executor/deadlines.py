@@ -1,4 +1,4 @@
-"""How long the run may take: its cap, the action's limit, and the wish to stop."""
+"""The limits of the run: its cap, the limit of each action, and the order to stop."""
 
 import time
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from phonefarm_executor.failures import Code, FailedError, StoppedError
 from phonefarm_executor.signals import Signals
 
 LOOK_SECONDS = 0.5
-"""How often whatever waits looks at the wish to stop; the promise is once a second."""
+"""Every wait checks this often for an order to stop; the promise is once a second."""
 
 
 class Pace:
-    """Asked by everything that waits; seconds are of `time.monotonic()`."""
+    """Limits every wait of the run; seconds are of `time.monotonic()`."""
 
     def __init__(self, signals: Signals, *, cap_seconds: float) -> None:
         self._signals = signals

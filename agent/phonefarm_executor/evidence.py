@@ -1,4 +1,4 @@
-"""What a run keeps to show: the screen as a picture and as a UI dump."""
+"""The evidence of a run: the screen as a picture and as a UI dump."""
 
 import base64
 import binascii
@@ -15,12 +15,12 @@ from phonefarm_executor.ui_server import UiServer, UiServerError, UiServerLostEr
 
 CAPTURE_SECONDS = 10.0
 LOST_CAPTURE_SECONDS = 2.0
-"""How long a last picture may take; little from a phone that just failed to answer."""
+"""The last picture may take this long; it is short because the phone just failed to answer."""
 JPEG_QUALITY = 80
 
 
 class Evidence:
-    """Takes pictures and hands them to the agent."""
+    """Takes pictures and gives them to the agent."""
 
     def __init__(self, phone: Phone, server: UiServer, control: Control, pace: Pace) -> None:
         self._phone = phone

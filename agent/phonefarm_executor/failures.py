@@ -1,4 +1,4 @@
-"""What can go wrong in a run, in the farm's words (copied here: nothing of ours is imported)."""
+"""The failures of a run, in the farm's words, copied because nothing of ours is imported."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -44,7 +44,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Nature:
-    """Whose fault a code is, and whether the same plan must fail the same way again."""
+    """What caused a failure, and whether the same plan would fail again in the same way."""
 
     owner: str
     final: bool = False
@@ -89,7 +89,7 @@ NATURES = MappingProxyType(
 
 
 class FailedError(Exception):
-    """The action, or the run, failed; the message is for the person who has to mend it."""
+    """The action, or the run, failed; the message is for the person who must correct it."""
 
     def __init__(self, code: Code, message: str, *, detail: str = "") -> None:
         super().__init__(message)
@@ -113,4 +113,4 @@ class StoppedError(Exception):
 
 
 class LinkLostError(Exception):
-    """adb.sock does not answer: the agent is away or has closed it."""
+    """adb.sock does not answer: the agent is gone or has closed it."""

@@ -1,4 +1,4 @@
-"""One run from plan to last line: prepare, wait at the start gate, act, tell how it ended."""
+"""Executes one run: prepares, waits at the start gate, acts, and reports how it ended."""
 
 import faulthandler
 import os
@@ -40,12 +40,12 @@ ABANDON_SECONDS = 90.0
 LINK_PAUSE_SECONDS = 0.5
 FLUSH_SECONDS = 5.0
 UI_SERVER_SECONDS = 20.0
-"""How long the agent may take to start the UI server: twice its own limit."""
+"""The agent may take this long to start the UI server: twice its own limit."""
 LAST_RESORT_SECONDS = 15.0
 TELLS_OF_ITS_TOUCH = frozenset({"confirm_post"})
-"""The `once` kinds that note in the draft when they touch the phone, right before they do."""
+"""The `once` kinds that note in the draft that they are about to touch the phone."""
 PROOFS = frozenset({"verify_posted"})
-"""Kinds that can tell whether a `once` action before them had its effect."""
+"""Kinds that can find out whether an earlier `once` action had its effect."""
 
 AS_THE_ACCOUNT = frozenset(
     {
@@ -57,7 +57,7 @@ AS_THE_ACCOUNT = frozenset(
         "share_video",
     }
 )
-"""Kinds that begin an account's work: before the first of them it is seen who is logged in."""
+"""Kinds that work for an account: before the first of them, the run checks who is logged in."""
 
 Ready = Callable[[Context], Outputs]
 T = TypeVar("T")

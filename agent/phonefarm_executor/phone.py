@@ -1,4 +1,4 @@
-"""What the run does to the phone; whatever a caller wrote travels as one quoted argument."""
+"""Acts on the phone; each text from a caller is passed as one quoted argument."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from an action that is slow.
 """
 START_SECONDS = 30.0
 DUMP_SECONDS = 13.0
-"""A dump waits up to 10 s for rest before it gives up; 11.4 s were measured (phone-harness#77)."""
+"""A dump waits up to 10 s for an idle screen; 11.4 s were measured (phone-harness#77)."""
 SETTLE_SECONDS = 0.3
 TEXT_AT_ONCE = 100
 KEYS_AT_ONCE = 50
@@ -59,8 +59,9 @@ _INSTALL_HINTS = {
 """What to do about a refusal. Xiaomi's phones refuse all installs by adb unless their owner allows
 it (sndcpy#64, gnirehtet#514)."""
 _CHOOSERS = ("ResolverActivity", "ChooserActivity", "ChooserActivityLauncher")
-"""How the activities end that ask which app to use: AOSP's, com.android.intentresolver's, and
-HwResolverActivity of com.huawei.android.internal.app."""
+"""The ends of the names of activities that ask which app to use: AOSP's,
+com.android.intentresolver's, and HwResolverActivity of com.huawei.android.internal.app.
+"""
 
 
 class Phone:
@@ -73,7 +74,7 @@ class Phone:
         self.size = (0, 0)
         """Width and height of the upright screen; `wm size` never turns with it."""
         self.rotation: int | None = None
-        """Quarters of a turn at the last look; None before the first."""
+        """The rotation at the last look, in quarter turns; None before the first."""
 
     def greet(self, package: str) -> None:
         """Learn by reads alone that the phone answers, its size, and that the app is installed.
@@ -353,7 +354,7 @@ class Phone:
         try:
             answer = self._link.shell(("uiautomator", "dump", *words), limit=limit)
             if "dumped to" not in answer.text():
-                return answer.text()[-500:] or f"exit {answer.code}, not a word"
+                return answer.text()[-500:] or f"it exited with {answer.code} and printed nothing"
             return read_screen(self._run("cat", path).stdout)
         except DumpError as error:
             return str(error)

@@ -25,7 +25,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What this run does, on which phone, with which app."""
+    """The plan of a run: its actions, its phone and its app."""
 
     run_id: str
     serial: str

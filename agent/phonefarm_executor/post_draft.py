@@ -1,4 +1,4 @@
-"""What a run is about to post: the files it fetched, where they are, what stood there before."""
+"""The post of a run: the files that it fetched, their places, and the posts before it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Wall:
 
 @dataclass(kw_only=True)
 class Draft:
-    """Kept for the length of a run."""
+    """The state of the post during one run."""
 
     directory: Path
     media_folder: str

@@ -1,4 +1,4 @@
-"""Waiting for a run: a container that was made ahead begins here, with everything loaded."""
+"""Waits for a run in a warm container, with everything loaded."""
 
 import os
 import select
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 GATE = "start"
-"""A FIFO in the run directory: a byte in it says that the directory is a run's now."""
+"""A FIFO in the run directory: a byte in it means that a run has taken the directory."""
 
 
 def wait_for_run(directory: Path, environment: Mapping[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""Reads the screen: by the UI server, which sees a moving one, else by `uiautomator dump`.
+"""Reads the screen by the UI server, even while it moves, or else by `uiautomator dump`.
 
 Tried in this order: the UI server, once more, restarted, then the shell's dump, compressed and
 plain. Only the first two count against the action's limit: what comes after is the phone's fault.
@@ -14,29 +14,29 @@ from phonefarm_executor.screen import DumpError, Screen, read_screen
 from phonefarm_executor.ui_server import UiServer, UiServerError, UiServerLostError
 
 LOOK_LIMITS = (5.0, 3.0)
-"""Seconds for a dump by the UI server, and for one more."""
+"""The limits in seconds of a dump by the UI server, and of one more."""
 MOST_RESTARTS = 3
-"""So often the UI server is started again in one action."""
+"""The UI server is restarted at most this often in one action."""
 DEPTH = 50
 LESS_DEPTH = 30
-"""Levels of the tree that are asked for, and after a StackOverflowError."""
+"""The levels of the tree that a dump contains, and after a StackOverflowError."""
 
 SYSTEM_UI = "com.android.systemui"
 
 AskAgent = Callable[[bool, str], str]
-"""Have the agent start (True) or end the UI server, and why; returns "" or why it could not."""
+"""Asks the agent to start (True) or end the UI server, and says why; returns "" or the error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Failed:
-    """Why an attempt gave no screen; *blind*: the server is well and shows nothing of the app."""
+    """Why an attempt read no screen; *blind*: the server answers but does not see the app."""
 
     why: str
     blind: bool = False
 
 
 class ScreenReader:
-    """The eyes of one run. Everything raises what Phone raises."""
+    """Reads the screen for one run. Everything raises what Phone raises."""
 
     def __init__(
         self, *, phone: Phone, server: UiServer, ask_agent: AskAgent, package: str, pace: Pace

@@ -1,4 +1,4 @@
-"""The list of search results: which one is where, though only a part of it is ever in view."""
+"""Keeps the list of search results, although the screen shows only a part of it at a time."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from phonefarm_executor.screen import Node, Screen
 MOST_SCROLLS = 100
 
 Row = tuple[str, ...]
-"""A result by everything it reads."""
+"""A result, identified by all its texts."""
 
 
 class Results:
-    """What this run has seen of the last search's results, from the top."""
+    """The results of the last search that this run has seen, from the top."""
 
     def __init__(self, drive: Drive) -> None:
         self._drive = drive

@@ -1,4 +1,4 @@
-"""What the agent has said so far; written by the control thread, waited for by the run."""
+"""What the agent has sent so far; the control thread writes it, and the run waits for it."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Signals:
-    """Go, stop, acknowledgements and whether the agent can be heard."""
+    """Go, stop, acknowledgements, and whether the agent is connected."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

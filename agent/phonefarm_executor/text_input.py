@@ -1,4 +1,4 @@
-"""Puts text into fields: keys first, then setText, then the clipboard; each read back."""
+"""Types text into fields by keys, then setText, then the clipboard; reads it back each time."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -9,7 +9,7 @@ from phonefarm_executor.ui_server import UiServer, UiServerError, UiServerLostEr
 
 CALL_SECONDS = 8.0
 _FOCUSED, _PACKAGE = 0x020000, 0x080000
-"""Bits of a selector's mask that say which fields count (uiautomator2, _selector.py)."""
+"""Bits of a selector's mask, which mark the fields that count (uiautomator2, _selector.py)."""
 
 
 class TextInput:

@@ -1,4 +1,4 @@
-"""Calls the UI server of the phone (u2.jar of uiautomator2): the run's eyes on a moving screen.
+"""Calls the UI server of the phone (u2.jar of uiautomator2), which can read a moving screen.
 
 The agent starts and ends it; the proxy lets a few calls through (docs/seams.md, "The UI server").
 JSON-RPC 2.0 over HTTP, params by position. No call is ever repeated here: who called knows whether
@@ -14,9 +14,9 @@ from phonefarm_executor.adb_link import Channel, Link, ServiceError
 from phonefarm_executor.deadlines import Pace
 
 SERVICE = "tcp:9008"
-"""What the proxy calls the run's UI server, whatever its port on the phone is."""
+"""The proxy's name for the run's UI server, whatever its port on the phone is."""
 IDLE_SECONDS = 4.0
-"""How long a kept connection may rest: the server closes it after 5 s (NanoHTTPD)."""
+"""An idle connection is kept this long: the server closes it after 5 s (NanoHTTPD)."""
 ANSWER_LIMIT = 8 * 1024 * 1024
 
 
@@ -25,11 +25,11 @@ class UiServerError(Exception):
 
 
 class UiServerLostError(Exception):
-    """The server did not answer, or not as one; whether the call had its effect is not known."""
+    """The server did not answer properly; nobody knows whether the call had its effect."""
 
 
 class UiServer:
-    """One connection, kept from call to call."""
+    """A connection to the UI server that stays open between calls."""
 
     def __init__(self, link: Link, pace: Pace) -> None:
         self._link = link

@@ -1,4 +1,4 @@
-"""What the host's judge says of the videos in view; the run never waits for it."""
+"""Asks the host's judge about the videos in view; the run never waits for it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ MOST_LETTERS = 500
 
 
 class Judging:
-    """One run's questions to the judge, one at a time."""
+    """The questions of one run to the judge, one at a time."""
 
     def __init__(self, control: Control, signals: Signals) -> None:
         self._control = control

@@ -75,7 +75,7 @@ A module is imported when its command is typed: --help must not wait for the oth
 """
 
 _COMPLETING: Final = "_ARGCOMPLETE"
-"""argcomplete's shell scripts set it when they ask the program for words."""
+"""The variable that argcomplete's shell scripts set when they ask the program for words."""
 
 _ABOUT = """\
 Phonefarm gives work to Android phones. `up` runs a whole farm in this terminal, and `demo` shows a

@@ -55,7 +55,7 @@ class Member:
     role: str
     member_id: str
     controller: str
-    """HOST:PORT for those who have a certificate; several with commas."""
+    """HOST:PORT of the controllers for members, separated by commas."""
     authority: str
     certificate: str
     key: str = field(repr=False)

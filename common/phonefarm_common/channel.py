@@ -11,7 +11,7 @@ from phonefarm_common.timers import Timers
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 LEAST_PING_MS = 300
 LEAST_PONG_MS = 1000
-"""However fast a test's timers are, a busy machine needs some time to answer."""
+"""The shortest limit for a ping, even if a test's timers are fast: a busy machine needs it."""
 
 
 def server_options(timers: Timers) -> list[tuple[str, int]]:

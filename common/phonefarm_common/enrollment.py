@@ -133,9 +133,9 @@ def expiry_remedy(used: Member, clock: Clock) -> str:
     if clock.now() < facts.ends:
         return ""
     return (
-        f"the certificate expired at {facts.ends:%Y-%m-%d %H:%MZ}: "
+        f"the certificate expired at {facts.ends:%Y-%m-%d %H:%MZ}: run "
         f"{invite_command(used.role, used.member_id)} at the controller, then "
-        f"`phonefarm-{used.role} join TOKEN` here"
+        f"`phonefarm-{used.role} join TOKEN` on this host"
     )
 
 

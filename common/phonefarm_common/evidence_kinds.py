@@ -14,4 +14,4 @@ MEDIA_TYPES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 KINDS: Final = frozenset(MEDIA_TYPES)
-"""A new kind is added above, and wherever the executor or the agent makes its files."""
+"""To add a kind, also change the code of the executor or the agent that makes its files."""

@@ -17,10 +17,10 @@ import structlog
 from phonefarm_common.endpoints import EndpointSelector
 
 READY_SECONDS: Final = 2.5
-"""How long a connection may take; a little more than one try of grpc's (`common/channel`)."""
+"""A connection may take this long: a little more than one attempt of gRPC (`common/channel`)."""
 
 LEAST_SECONDS: Final = 0.5
-"""What a call is given whose time was used up by others' silence."""
+"""A call gets at least this long, even if silent controllers have used up its time."""
 
 _READY: Final = grpc.ChannelConnectivity.READY
 _FAILED: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE

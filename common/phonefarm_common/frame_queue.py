@@ -1,4 +1,4 @@
-"""A viewer's queue: a slow viewer misses frames up to the next key frame, and holds up nobody."""
+"""A viewer's queue: a slow viewer misses frames up to the next key frame, and delays nobody."""
 
 import asyncio
 from collections import deque

@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 PROTOCOL_VERSION = 1
-"""Of the agent session; this and the previous one are spoken."""
+"""The version of the agent session's protocol; this and the previous one are supported."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 

@@ -25,11 +25,11 @@ class Invitation:
 
     role: str
     member_id: str
-    """Empty: the host chooses."""
+    """The host's name; if empty, the host chooses it."""
     join: str
-    """HOST:PORT for those without a certificate."""
+    """HOST:PORT for hosts without a certificate."""
     controller: str
-    """HOST:PORT for those with one."""
+    """HOST:PORT for hosts with a certificate."""
     authority: bytes = field(repr=False)
     """The farm's certificate authority, DER."""
     secret: str = field(repr=False)

@@ -40,11 +40,11 @@ from phonefarm_common.tracing import (
 )
 
 STOP_SECONDS: Final = 3.0
-"""How long a program that stops waits for what it has not sent yet."""
+"""A program that stops waits this long for unsent spans."""
 QUEUE: Final = 2048
-"""Spans that wait to be sent, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise."""
+"""At most this many spans wait to be sent, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise."""
 LONGEST_TEXT: Final = 1000
-"""Characters that are kept of the reason why a span failed."""
+"""The reason why a span failed is cut to this many characters."""
 
 _KINDS: Final = {
     SpanKind.SERVER: trace.SpanKind.SERVER,
@@ -79,7 +79,7 @@ class _Exporter(SpanExporter):
         self._count = count
         self._fails = False
         self.finished = 0
-        """Spans that were sent, or could not be."""
+        """The number of spans that were sent or could not be sent."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send the spans; in the thread of the batch processor."""

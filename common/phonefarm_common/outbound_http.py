@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from phonefarm_common.address_policy import Address, AddressPolicy
 
 Lookup: TypeAlias = Callable[[str], Awaitable[list[Address]]]
-"""Return every address of a name; OSError when there is none."""
+"""Returns all addresses of a name; raises OSError if there are none."""
 
 
 class AddressNotAllowedError(OSError):

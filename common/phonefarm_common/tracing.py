@@ -16,7 +16,7 @@ from phonefarm_common.config import ConfigError
 from phonefarm_common.trace_context import TraceContext
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-"""Either turns tracing on; the first wins."""
+"""Each of these variables turns tracing on; the first one counts."""
 PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 PROTOCOL: Final = "http/protobuf"
 _RATIO: Final = "traceidratio"
@@ -65,11 +65,11 @@ SENT: Final = "sent"
 DROPPED: Final = "dropped"
 """The queue was full, or the collector did not take the spans."""
 CountSpans = Callable[[str, int], None]
-"""Is called with SENT or DROPPED, and how many spans; from any thread."""
+"""Called from any thread with SENT or DROPPED, and the number of spans."""
 
 
 class OpenSpan:
-    """An operation under way. This one is not sent: it only passes its trace on."""
+    """An operation in progress. This one is not sent: it only passes its trace on."""
 
     def __init__(self, context: TraceContext | None) -> None:
         """Take what calls made for the operation carry; None outside every trace."""
@@ -80,7 +80,7 @@ class OpenSpan:
 
 
 class Tracer:
-    """Begins and sends spans. This one sends none: what a program has whose tracing is off."""
+    """Begins and sends spans. This one sends none: programs without tracing use it."""
 
     is_on = False
 

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class Severity(StrEnum):
-    """How bad it is; `fail`: work stands still, or that cannot be known."""
+    """How bad a finding is; `fail` means that work has stopped, or may have stopped."""
 
     OK = "ok"
     WARN = "warn"
@@ -40,7 +40,7 @@ class AlarmName(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of the doctor's report; the remedy is empty only where all is well."""
+    """One line of the doctor's report; the remedy is empty only if nothing is wrong."""
 
     check: str
     verdict: Severity
@@ -98,12 +98,12 @@ REMEDIES: Final[Mapping[AlarmName, tuple[Severity, str]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Seconds: how long each condition may last before its alarm, and how often it is checked."""
+    """How long each condition may last before its alarm, and the time between checks; seconds."""
 
     interval: float = 5
     loop_late: float = 2
     silent_least: float = 10
-    """No loop is called silent before this, however short its period."""
+    """A loop that has iterated within this many seconds is not silent, however short its period."""
     database: float = 5
     stuck: float = 15
     dirty: float = 300
@@ -133,7 +133,7 @@ _LEAST: Final[Mapping[str, float]] = {
 
 
 Key = tuple[AlarmName, str]
-"""An alarm's name, and its subject where several may have it."""
+"""An alarm's name, and its subject if the name can have several alarms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ class Alarm:
     of: str
     text: str
     since: float
-    """On the monotonic clock."""
+    """A time on the monotonic clock."""
 
 
 class Liveness:

@@ -1,4 +1,4 @@
-"""`phonefarm-controller`: the command line; what runs is loaded when something shall run."""
+"""`phonefarm-controller`: the command line; it loads the controller only to run one."""
 
 import argparse
 import sys

@@ -29,37 +29,37 @@ class Settings:
     production: bool
     ready_file: Path | None
     least_free: RequiredFree = field(default_factory=RequiredFree)
-    """What of the disk of `data` must be free for new work."""
+    """The space that must be free on the disk of `data` before new work begins."""
     reserve: int = 64 * MIB
-    """Bytes of it that are kept for the end of what runs."""
+    """Bytes on that disk that are reserved so that running work can end."""
     keep: RetentionPolicy = field(default_factory=RetentionPolicy)
     """How long evidence and processes are kept."""
     max_wait: timedelta | None = timedelta(hours=24)
-    """How long work without a deadline waits, while it could be claimed; None: for ever."""
+    """How long claimable work without a deadline may wait; None: without limit."""
     golden_every: timedelta | None = None
-    """Each phone gets a golden job so often; None: never, nor behind a quarantine."""
+    """The time between golden jobs of a phone; None: none, not even after a quarantine."""
     screens: int = 20
-    """How many views of screens it relays at a time."""
+    """The most viewers of screens at one time."""
     limits: Limits | None = None
-    """Of the watchdogs; the usual ones times `time_scale` when None."""
+    """The limits of the watchdogs; None: the usual limits times `time_scale`."""
     metrics: tuple[str, int] | None = None
-    """Where Prometheus is served: (host, port)."""
+    """The (host, port) on which metrics are served."""
     tls: tuple[str, int] | None = None
-    """Where hosts without a certificate join and operators call from afar: (host, port)."""
+    """The (host, port) for hosts without a certificate, and for operators on other hosts."""
     mtls: tuple[str, int] | None = None
-    """Where agents and gateways come with their certificates."""
+    """The (host, port) for agents and gateways that have certificates."""
     names: tuple[str, ...] = ()
-    """What other hosts call this one; the first stands in invitations."""
+    """The names by which other hosts call this one; invitations contain the first."""
     controllers: tuple[str, ...] = ()
-    """HOST:PORT of every controller's `mtls`, told to hosts that join or renew."""
+    """HOST:PORT of every controller's `mtls`, for hosts that join or renew."""
     authority: Path | None = None
-    """The directory of the farm's authority; `data`/ca when None."""
+    """The directory of the certificate authority; None: `data`/ca."""
     evidence: Path | S3Address | None = None
-    """The place that all controllers on one database share; `data`/evidence when None."""
+    """The evidence backend that all controllers of a database share; None: `data`/evidence."""
     paused: bool = False
-    """Pause all work before anything begins, as after a restore."""
+    """Pause all work at the start, as after a restore."""
     alert_url: str | None = field(default=None, repr=False)
-    """Where alerts are sent; None: nowhere."""
+    """The URL to which alerts are sent; None: nowhere."""
     certificate_life: timedelta = timedelta(hours=24)
 
     @property

@@ -1,4 +1,4 @@
-"""`phonefarm-gateway`: the command line; what runs is loaded when something shall run."""
+"""`phonefarm-gateway`: the command line; it loads the gateway only to run one."""
 
 import os
 import sys

@@ -10,7 +10,7 @@ from phonefarm_common.wire_enums import DeliveryOutcome
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """A delivery that this gateway has leased: of a process's record, or of an event's JSON."""
+    """A leased delivery: the record of a process, or the JSON of an event."""
 
     delivery_id: str
     lease_token: str

@@ -30,11 +30,13 @@ _ENVIRONMENT: Final = """\
 # Settings of phonefarm-gateway on this host; only root may read this file, because it has secrets.
 # After a change: systemctl restart phonefarm-gateway.
 
-# Signs callbacks; receivers verify with it. Every gateway of a farm needs the same.
+# The secret that signs callbacks; receivers verify callbacks with it. All gateways of a farm need
+# the same secret.
 PHONE_FARM_WEBHOOK_SECRET={webhook_secret}
-# After `phonefarm-gateway install --join TOKEN` leave the next two settings empty: the certificate
-# has them. Otherwise: the controllers on this host, and the PHONEFARM_GATEWAY_TOKEN of their
-# settings, or a file with this token that the user phonefarm-gateway can read.
+# If this host has joined with `phonefarm-gateway install --join TOKEN`, leave the next two settings
+# empty: the certificate contains the addresses. Otherwise set HOST:PORT of the controllers on this
+# host, and PHONEFARM_GATEWAY_TOKEN as in their settings. Instead of the token, you can name a file
+# with the token; the user phonefarm-gateway must be able to read the file.
 PHONEFARM_GATEWAY_CONTROLLER={controller}
 {token}
 # Further options of phonefarm-gateway: --tls-cert FILE --tls-key FILE for https, and so on.

@@ -21,7 +21,7 @@ GAUGES: Final = {
     STREAMS: "Event streams that are open",
     TLS_ENDS: "Time at which this gateway's TLS certificate expires",
 }
-"""What `add_gauge` may add; a gateway without TLS of its own has no certificate."""
+"""The gauges that `add_gauge` may add; without its own TLS, a gateway has no certificate."""
 
 
 class Metrics:

@@ -23,7 +23,7 @@ from phonefarm_gateway.app import running
 from phonefarm_gateway.settings import Settings, read_settings
 
 FILES_BESIDE: Final = 1024
-"""File descriptors for callbacks, asset checks, the controller and logs."""
+"""The file descriptors that callbacks, asset checks, the controller and logs need."""
 
 
 def run(given: argparse.Namespace) -> int:

@@ -25,32 +25,32 @@ class Settings:
     host: str
     port: int
     controllers: tuple[str, ...]
-    """HOST:PORT of each; empty for a gateway that joined: the farm names them."""
+    """HOST:PORT of each controller; if empty, the certificate names them."""
     gateway_token: str = field(repr=False)
     webhook_secret: str | None = field(repr=False)
     ready_file: Path | None
     allowed_networks: tuple[Network, ...]
-    """Networks that callbacks may go to, beside the public internet."""
+    """Networks that callbacks may go to besides the public internet."""
     asset_networks: tuple[Network, ...]
-    """Networks that assets may be fetched from, beside the public internet."""
+    """Networks that assets may be fetched from besides the public internet."""
     body_limit: int
     timers: Timers
     asset_seconds: float = 5.0
     rate_limit: float = 500.0
-    """Requests a second, for each key; 0 for no limit."""
+    """The most requests a second for each key; 0 for no limit."""
     rate_burst: int = 1000
     connections: int = 1000
     open_metrics: bool = False
     state: Path | None = None
     joined: bool = False
-    """`state` holds a certificate to use instead of the token."""
+    """True if `state` contains a certificate to use instead of the token."""
     tls: tuple[Path, Path] | None = None
-    """Certificate and key of the own address, as PEM."""
+    """The certificate and key of the gateway's own address, as PEM."""
     console_origins: tuple[str, ...] = ()
-    """Origins of proxies that end TLS for this gateway."""
+    """The origins of proxies that end TLS for this gateway."""
     console_secret: str | None = field(default=None, repr=False)
     callback_ca: Path | None = None
-    """PEM file of further authorities whose receivers are trusted."""
+    """A PEM file of further authorities for the certificates of receivers."""
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:

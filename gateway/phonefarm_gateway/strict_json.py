@@ -1,4 +1,4 @@
-"""Parses JSON strictly: it refuses what a later reader or store could not hold."""
+"""Parses JSON strictly: refuses values that a later reader or database could not hold."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ BODY: Final = "body"
 
 
 _Trail: TypeAlias = tuple["_Trail", str | int] | None
-"""Where a value is: the trail of its container, and its key; cheaper than a path."""
+"""The position of a value: the trail of its container, and its key; cheaper than a path."""
 
 
 class NotJsonError(Exception):

@@ -8,7 +8,7 @@ from phonefarm_simulator.adb_packets import Command, Packet
 
 CHUNK_BYTES = 64 * 1024
 PACKETS_AHEAD = 2
-"""A peer that keeps to the protocol has one WRTE in flight; the second is patience."""
+"""The most unacknowledged WRTE packets; the protocol allows a peer one."""
 
 
 class StreamClosedError(Exception):

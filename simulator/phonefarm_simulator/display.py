@@ -6,7 +6,7 @@ from phonefarm_simulator.faults import Fault, Faults
 from phonefarm_simulator.views import HEIGHT, WIDTH, View, moved_down, turned
 
 SLIDE_PIXELS = 170
-"""How much further a view is from its place for each look that finds it on its way."""
+"""A sliding view is this many pixels from its place, times the number of remaining dumps."""
 
 
 class Display:

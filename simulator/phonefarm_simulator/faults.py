@@ -246,10 +246,10 @@ FAULT_DESCRIPTIONS: dict[Fault, str] = {
 
 
 MODES = ("recovery", "bootloader", "sideload")
-"""What adb calls a phone that has not started Android: the first word of its banner."""
+"""The names in adb for a phone that has not started Android: the first word of its banner."""
 
 _STAYS = {Fault.RECOVERY: False, Fault.BOOT_STUCK: True}
-"""The faults that a reboot may end, and whether they outlive it when nothing is said."""
+"""The faults that a reboot may clear, and the default of their setting `stays`."""
 
 
 @dataclass(frozen=True, kw_only=True)

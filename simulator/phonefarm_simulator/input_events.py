@@ -10,12 +10,12 @@ from phonefarm_simulator.views import Focus, OpenApp, view_at
 
 SWIPE_PIXELS = 80
 SETTLING_SECONDS = 0.3
-"""How long after the touch that set the cursor letters may get lost."""
+"""Letters may get lost for this long after the touch that set the cursor."""
 INJECT_DENIED = (
     "Injecting input events requires the caller (or the source of the instrumentation, if any) to "
     "have the INJECT_EVENTS permission."
 )
-"""What Android says where the maker of the phone keeps the shell user from touching it."""
+"""Android's error on phones whose maker does not let the shell user send input."""
 
 Point = tuple[float, float]
 

@@ -68,7 +68,7 @@ NOT_EFFECTS = frozenset(
         Kind.FAULT_CLEARED,
     }
 )
-"""Kinds that say who drove and when; all others are effects on the phone."""
+"""Kinds that record who drove the phone and when; all others are effects on the phone."""
 
 
 @dataclass(frozen=True, kw_only=True)

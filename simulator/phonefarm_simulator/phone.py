@@ -34,7 +34,7 @@ from phonefarm_simulator.ui_automation import UiAutomation
 from phonefarm_simulator.views import KEYGUARD_PACKAGE, LAUNCHER_PACKAGE, SCREEN, View
 
 KEYGUARD_WINDOW = "NotificationShade"
-"""What `mCurrentFocus` names while a keyguard or the notifications lie over the screen."""
+"""The value of `mCurrentFocus` while a keyguard or the notifications cover the screen."""
 
 
 class Phone:
@@ -66,9 +66,9 @@ class Phone:
         self.ui_automation = UiAutomation()
         self.processes = Processes()
         self.sockets: dict[str, Callable[[Stream], Awaitable[None]]] = {}
-        """Who serves a connection to the phone (adb's `tcp:PORT` and `localabstract:NAME`)."""
+        """The function that serves each service of the phone (`tcp:PORT`, `localabstract:NAME`)."""
         self.reversed: dict[str, Callable[[], Awaitable[Stream]]] = {}
-        """What dials the host behind a port that `adb reverse` has opened on the phone."""
+        """The function that connects to the host, for each port that `adb reverse` has opened."""
         digest = zlib.crc32(serial.encode())
         self.wifi_address = f"192.168.{digest >> 8 & 0xFF}.{digest % 254 + 1}"
         self.clipboard = Clipboard()

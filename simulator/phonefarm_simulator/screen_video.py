@@ -16,10 +16,10 @@ from phonefarm_simulator.screen_server_output import ServerOutput
 from phonefarm_simulator.views import View
 
 PICTURES_PER_SECOND = 30.0
-"""How often this display can change."""
+"""This display can change so many times a second."""
 REPEAT_SECONDS = 0.1
 REPEATS = 10
-"""Android repeats the last picture that often, then sends nothing until the screen changes."""
+"""Android repeats the last picture this often, then sends nothing until the screen changes."""
 SOFTWARE_ENCODER = "c2.android.avc.encoder"
 HARDWARE_ENCODER = "c2.sim.avc.encoder"
 _SMALLER = (2560, 1920, 1600, 1280, 1024, 800)

@@ -68,7 +68,7 @@ class ShortVideoApp:
         self.consent_pending = False
         self.logged_out = False
         self.out_of_sight = False
-        """Whether the display is dark or a keyguard lies over it: nobody sees the app."""
+        """True while the display is dark or a keyguard covers it."""
         self.keyboard_drawn = True
         self._playback: Playback | None = None
         self._reset()

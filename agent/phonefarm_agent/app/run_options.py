@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 WARM = 2
 MOST_WARM = 64
 RESERVE_BYTES = 32 * MIB
-"""Kept on the disk for journal and evidence of what runs when it fills up."""
+"""The space that is reserved for the journal and evidence of running work when the disk is full."""
 
 
 def add_run_options(run: argparse.ArgumentParser) -> None:

@@ -18,11 +18,11 @@ from phonefarm_agent.runtimes.process import ProcessRuntime
 log = structlog.get_logger()
 
 OUTLIVES_AGENT = frozenset({"docker"})
-"""The runtimes whose runs go on when the agent is stopped for a moment."""
+"""The runtimes whose runs continue while the agent restarts."""
 
 
 EMPTY_SECONDS = 10.0
-"""How long an agent that stops takes for removing the containers it made ahead."""
+"""An agent that stops has this long to remove its warm containers."""
 
 
 def make_runtime(

@@ -32,7 +32,7 @@ class Settings:
     time_scale: float
     timers: Timers
     joined: bool = False
-    """The state holds a certificate, and the controller is called with TLS."""
+    """True if the state directory has a certificate; the agent then uses TLS."""
     screens: ScreensPolicy = ScreensPolicy.ALWAYS
     """When people may see the screens of this host's phones."""
     warm: int = 0  # so many containers are made ahead of their runs
@@ -42,5 +42,5 @@ class Settings:
     asset_limits: AssetLimits = field(default_factory=AssetLimits)
     phone_limits: PhoneLimits = field(default_factory=PhoneLimits)
     least_free: RequiredFree = field(default_factory=RequiredFree)
-    """What must be free where the state is, for new work to begin."""
+    """The space that must be free on the state's disk before new work begins."""
     reserve: int = 0  # bytes kept there for the end of what runs; 0: none

@@ -42,8 +42,8 @@ def raise_incarnation(state: Path) -> int:
         last = 0
     except ValueError as error:
         raise StateBrokenError(
-            f"{path} does not contain a number: write into it a number that is greater than every "
-            "incarnation with which this agent has connected"
+            f"{path} does not contain a number: write a number into it that is greater than every "
+            "earlier incarnation of this agent"
         ) from error
     scratch = state / ".incarnation.new"
     with scratch.open("w") as file:

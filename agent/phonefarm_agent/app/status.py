@@ -21,7 +21,7 @@ from phonefarm_agent.runs.journal_schema import Statement
 from phonefarm_agent.runs.supervisor import Supervisor
 
 EVIDENCE_BEHIND = 500
-"""With this many waiting files, the status says so: uploads do not keep up with the runs."""
+"""From this many waiting files on, the status reports that uploads are slower than the runs."""
 _NO_CHANGE = Statement(sql="SELECT 1", values=())
 
 
@@ -146,10 +146,10 @@ def _waiting(seen: Sequence[PhoneReport]) -> str:
 
 
 STOPPING = "agent_stopping"
-"""Why an agent that ends offers no phone."""
+"""The reason for offering no phone while the agent stops."""
 
 StatusReporter = Callable[[AgentStatus], AbstractAsyncContextManager[None]]
-"""Looks after the agent while the block lasts."""
+"""Reports the agent's status while the block lasts."""
 
 
 def no_reporter(status: AgentStatus) -> AbstractAsyncContextManager[None]:

@@ -27,9 +27,9 @@ log = structlog.get_logger()
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
-"""A server that sends nothing for so long is as good as gone."""
+"""A server that sends nothing for this long counts as gone."""
 MOST_FRUITLESS = 4
-"""So many attempts in a row that brought no byte, and the asset is unreachable."""
+"""After this many attempts in a row without a new byte, the asset is unreachable."""
 BLOCK_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes (\d+)-\d*/(\d+|\*)")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

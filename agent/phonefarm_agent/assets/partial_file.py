@@ -1,4 +1,4 @@
-"""A file that is being downloaded: what is on the disk of it, and how to resume it."""
+"""Partial files: the part of a download that is on the disk, and how to resume it."""
 
 import asyncio
 import json

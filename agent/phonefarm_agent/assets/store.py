@@ -1,4 +1,4 @@
-"""Stores this host's assets: each is fetched once for all runs, and kept while it fits.
+"""Stores this host's assets: each is fetched once for all runs, and kept while there is room.
 
 Below one directory: `<key>.json` says what is whole and names its data file, `<key>.part` is on its
 way; what neither names is swept at the start. The key is the URL's (and kind's) sha256.
@@ -38,9 +38,9 @@ log = structlog.get_logger()
 ASSET_BYTES: Final = 512 * 1024 * 1024
 CACHE_BYTES: Final = 8 * 1024 * 1024 * 1024
 SPARE_BYTES: Final = 256 * 1024 * 1024
-"""So much of the disk is left to others: journal, evidence, logs."""
+"""This much of the disk stays free for others: journal, evidence, logs."""
 PART_SECONDS: Final = 24 * 3600.0
-"""A part nobody has gone on with for so long is swept."""
+"""A partial file that nobody has continued for this long is removed."""
 MAX_DOWNLOADS: Final = 4
 LOOKUP_THREADS: Final = 2
 _READ_BYTES: Final = 1024 * 1024

@@ -27,7 +27,7 @@ CheckFunction = Callable[[], Coroutine[None, None, list[Finding]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One check with its timeout; its name stands in the finding if it does not answer."""
+    """One check with its timeout; if it does not answer, the finding contains its name."""
 
     name: str
     run: CheckFunction

@@ -10,4 +10,4 @@ RULES: Final = Path(f"/etc/udev/rules.d/60-{AGENT.name}.rules")
 READY: Final = Path(f"/run/{AGENT.name}/ready.json")
 
 LONGEST_STATE: Final = 53
-"""Bytes: sockets below STATE/runs/RUN must have paths that fit (unix(7), 108 bytes)."""
+"""The longest state path in bytes, because socket paths are limited (unix(7), 108 bytes)."""

@@ -7,7 +7,7 @@ from phonefarm_common.service.unit import confinement
 from phonefarm_agent.host.paths import AGENT, READY
 
 STEPPED_RESTARTS = 254
-"""The first systemd whose restarts can be spaced further and further apart (RestartSteps=)."""
+"""The first version of systemd with RestartSteps=, which lengthens the pauses between restarts."""
 
 _UNIT = """\
 # `phonefarm-agent install` writes this file again each time: change it with `systemctl edit`.
@@ -78,12 +78,13 @@ _ENVIRONMENT = """\
 # Settings of phonefarm-agent on this host; only root may read this file, because it has a secret.
 # After a change: systemctl restart phonefarm-agent. `phonefarm-agent doctor` checks the settings.
 
-# After `phonefarm-agent join TOKEN` leave the next three settings empty: the certificate has them.
-# Otherwise: HOST:PORT of the controller's gRPC, on loopback.
+# If this host has joined with `phonefarm-agent join TOKEN`, leave the next three settings empty:
+# the certificate contains them. Otherwise set HOST:PORT of the controller's gRPC, on loopback.
 PHONEFARM_AGENT_CONTROLLER={controller}
-# This host's name in the farm: each host needs its own.
+# The name of this host in the farm; no other host may have the same name.
 PHONEFARM_AGENT_NAME={name}
-# This agent's token, or a file with the token that the user phonefarm-agent can read.
+# The token of this agent. You can instead name a file with the token; the user phonefarm-agent must
+# be able to read the file.
 {token}
 # Further options of `phonefarm-agent run`: --connect 10.0.0.21:5555 for a network phone, and so on.
 PHONEFARM_AGENT_OPTIONS={options}

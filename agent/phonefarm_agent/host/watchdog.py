@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 FED_PER_PERIOD = 4
 LIMIT_OF_PERIOD = 1 / 3
-"""A proof may take a third of the watchdog's time: one that is late is followed by another try."""
+"""A check may take a third of the watchdog's period, so that another can follow a late one."""
 
 
 class Watchdog:

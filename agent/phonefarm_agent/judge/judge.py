@@ -1,4 +1,4 @@
-"""The host's judge: asks the model where there is one, within limits, and never fails."""
+"""The host's judge: asks the model, if there is one, within limits; it never raises."""
 
 import asyncio
 from collections import Counter, OrderedDict, deque
@@ -24,7 +24,7 @@ HOUR = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeSettings:
-    """Where the model is and what it may take; without a URL words decide."""
+    """The model's address and limits; without a URL, words decide."""
 
     url: str = ""
     model: str = "default"
@@ -35,7 +35,7 @@ class JudgeSettings:
 
 
 class Judge:
-    """Judges videos for all runs of the host. It raises nothing: who cannot decide is unsure."""
+    """Judges videos for all runs of the host. It raises nothing; without a verdict it is unsure."""
 
     def __init__(
         self, settings: JudgeSettings, *, client: ModelClient | None, clock: Clock
@@ -51,7 +51,7 @@ class Judge:
         self._asked_again_at = -float("inf")
         self.model_failures = 0
         self.counts: Counter[tuple[JudgedBy, Decision]] = Counter()
-        """How often who said what."""
+        """The number of verdicts, by judge and decision."""
 
     async def judge(self, wish: str, texts: Sequence[str]) -> Verdict:
         """Return whether a video with these *texts* beside it is what is wished for."""

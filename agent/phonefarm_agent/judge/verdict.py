@@ -1,11 +1,11 @@
-"""What a judge says of a video, and how it came to it."""
+"""The verdict of a judge on a video, and who decided it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Decision(StrEnum):
-    """What to do with the video; whoever is unsure watches on."""
+    """What to do with the video; if the judge is unsure, the run watches it."""
 
     WATCH = "watch"
     PASS = "pass"  # noqa: S105 - a decision, not a secret
@@ -13,7 +13,7 @@ class Decision(StrEnum):
 
 
 class JudgedBy(StrEnum):
-    """Who decided; `none`: nobody could."""
+    """Who decided; `none` means that nobody could."""
 
     MODEL = "model"
     WORDS = "words"

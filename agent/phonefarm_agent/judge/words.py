@@ -11,11 +11,11 @@ import snowballstemmer
 from phonefarm_agent.judge.verdict import Decision, JudgedBy, Verdict
 
 ENOUGH = 0.4
-"""Share of a text's words that makes a video one to watch."""
+"""A video is watched if at least this share of its words is in the wish."""
 LANGUAGES = ("english", "german", "french", "spanish", "portuguese", "italian", "russian")
 _WORD = re.compile(r"[^\W\d_]{3,40}")
 _LOCK = threading.Lock()
-"""A stemmer keeps the word that it works on."""
+"""Protects the stemmer, which stores the word that it works on."""
 _EVERYWHERE = frozenset(
     re.findall(
         r"\w+",
@@ -24,7 +24,7 @@ _EVERYWHERE = frozenset(
         "very video videos was watch were what when who why will with you your",
     )
 )
-"""Words that say nothing of a video."""
+"""Words that tell nothing about a video."""
 
 
 def judge_by_words(wish: str, texts: Sequence[str]) -> Verdict:

@@ -1,4 +1,4 @@
-"""The controller's messages as values, and what a session needs of the host."""
+"""The controller's messages as values, and what a session needs to know about the host."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ class Stops:
 
 @dataclass(frozen=True, kw_only=True)
 class DesiredState:
-    """The desired state of this agent; what it does not name is left alone."""
+    """The desired state of this agent; what it does not name stays as it is."""
 
     claimed: tuple[Assignment, ...] = ()
     executing: tuple[RunRef, ...] = ()
@@ -112,7 +112,7 @@ ControllerMessage = (
     | DesiredState
     | Superseded
 )
-"""Everything a controller says."""
+"""Every message of a controller."""
 
 
 class Host(Protocol):

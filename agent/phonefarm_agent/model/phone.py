@@ -19,7 +19,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneFacts:
-    """What was last read of a phone; None if it was never read."""
+    """The facts that were last read from a phone; None if never read."""
 
     battery_percent: int | None = None
     battery_celsius: float | None = None
@@ -56,4 +56,4 @@ class PhoneNotFitError(Exception):
 
 
 class PhoneFailedError(Exception):
-    """A phone or the adb server failed; the text says at what."""
+    """A phone or the adb server failed; the text says what failed."""

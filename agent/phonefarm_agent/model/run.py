@@ -1,4 +1,4 @@
-"""The state of a run on this host, and the moves it may make."""
+"""The state of a run on this host, and the allowed moves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Self
 
 HOLD = "hold"
-"""The capability of a hold: a person drives the phone, no container does."""
+"""The capability of a hold: a person drives the phone, and there is no container."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ MOVES: Mapping[Phase, frozenset[Phase]] = {
 LIVE = frozenset(
     {Phase.ASSIGNED, Phase.PREPARING, Phase.READY, Phase.GOING, Phase.ENDED},
 )
-"""Not yet released: the lease is renewed and the phone is not on offer."""
+"""The phases before release: the lease is renewed, and the phone is not offered."""
 
 
 class IllegalMoveError(Exception):

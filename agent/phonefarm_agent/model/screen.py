@@ -1,4 +1,4 @@
-"""What a screen shows and what is asked of it, as values."""
+"""The values of screens: what they show, and what viewers ask for."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,7 +44,7 @@ class ScreenRefusedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamInfo:
-    """How the frames that follow are to be read; `codec` as WebCodecs names it, or `jpeg`."""
+    """How to read the frames that follow; `codec` as WebCodecs names it, or `jpeg`."""
 
     mode: ViewMode
     codec: str

@@ -28,7 +28,7 @@ _FOCUS = re.compile(r"mCurrentFocus=Window\{\S+ \S+ ([\w.]+)/")
 _SYSTEM_UI = "com.android.systemui"
 
 LIST_LEFTOVERS = "ls -d /data/local/tmp/phonefarm/* /sdcard/Movies/phonefarm-*"
-"""Every folder that a run of this farm made; each line that `is_leftover` is one."""
+"""Lists the folders of this farm's runs; each line that passes `is_leftover` is one."""
 
 
 def is_leftover(line: str) -> bool:

@@ -1,4 +1,4 @@
-"""The state of one adb device: what was seen of it, and when."""
+"""The state of one adb device: what the agent saw, and when."""
 
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -13,7 +13,7 @@ from phonefarm_agent.phones.probe import Answered, ProbeResult, Unanswered, eval
 from phonefarm_agent.phones.readiness import IDENTIFY, TRANSPORT, ReadinessStages
 
 MISSES = 3
-"""So many probes in a row without an answer, and the phone is no longer called ready."""
+"""After this many probes in a row without an answer, the phone is not ready any more."""
 
 _NEVER = -float("inf")
 _T = TypeVar("_T")

@@ -1,4 +1,4 @@
-"""Which serials may name a phone, and which rows of adb are one phone; pure."""
+"""Decides which serials may name a phone, and which rows of adb are one phone; pure."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -38,12 +38,12 @@ def serialno_problem(serialno: str) -> str:
 
 
 NO_SERIAL = "(no serial number)"
-"""What adb lists for a USB phone without one; no request can name it (adbkit#78)."""
+"""The text that adb lists for a USB phone without a serial; no request can name it (adbkit#78)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Who answered at an adb serial; a phone has one boot id, however it is reached."""
+    """The phone that answered at an adb serial; it has one boot id, however it is reached."""
 
     serialno: str
     boot_id: str

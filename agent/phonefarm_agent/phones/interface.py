@@ -34,7 +34,7 @@ class RunResources:
 
 
 class RunAccess(Protocol):
-    """What a run may have done on its phone beside its adb socket."""
+    """What a run may do to its phone besides using its adb socket."""
 
     async def start(self) -> str:
         """Start the UI server, after ending one that runs; return "", or a code and why not."""

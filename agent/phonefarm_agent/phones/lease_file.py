@@ -1,4 +1,4 @@
-"""The lease file on a phone: whose lease the phone has seen last, and its epoch."""
+"""The lease file on a phone: the last lease that the phone has seen, and its epoch."""
 
 import json
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ READ_LEASE = f"getprop ro.serialno; cat {LEASE_FILE}"
 
 @dataclass(frozen=True, kw_only=True)
 class LeaseFile:
-    """A phone's serial and what its lease file says: epoch 0 and no agent when there is none."""
+    """A phone's serial and its lease file; without the file, epoch 0 and no agent."""
 
     serialno: str
     epoch: int = 0

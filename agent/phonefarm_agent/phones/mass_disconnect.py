@@ -1,4 +1,4 @@
-"""Recognises that many phones disconnected at the same time: one incident of the host."""
+"""Recognises when many phones disconnect at the same time, which is one incident of the host."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ LEAST = 2
 
 
 class MassDisconnect:
-    """Counts the phones that dropped lately; when many did, opens an incident of the host.
+    """Counts recent disconnections, and opens an incident of the host when there are many.
 
     The incident lasts until all but a few are back, or for `lost_lasts`.
     """

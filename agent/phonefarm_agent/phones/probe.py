@@ -18,13 +18,13 @@ BATTERY: Final = "battery"
 STORAGE: Final = "storage"
 UNLOCK: Final = "unlock"
 CONDITIONS: Final = (TEMPERATURE, BATTERY, STORAGE, UNLOCK)
-"""What is looked at once a phone has booted, in this order."""
+"""The conditions that are checked after a phone has booted, in this order."""
 
 COMMAND: Final = (
     "getprop sys.boot_completed; echo =battery; dumpsys battery; echo =storage; df /data;"
     " echo =trust; dumpsys trust"
 )
-"""One shell command whose answer `parse` takes apart."""
+"""The shell command of a probe; `parse` reads its output."""
 
 MIN_LEVEL = 15
 RECOVERED_LEVEL = 20
@@ -57,7 +57,7 @@ class Unanswered:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeResult:
-    """What a phone answered to the probe; None is a value it did not give.
+    """The answers of a phone to a probe; a value that it did not give is None.
 
     `unanswered` has, for each stage without an answer, what the phone said instead.
     """

@@ -17,7 +17,7 @@ from phonefarm_agent.phones.probe import BOOT, CONDITIONS, Answered, Unanswered
 IDENTIFY: Final = "identify"
 TRANSPORT: Final = "transport"
 ORDER: Final = (IDENTIFY, BOOT, *CONDITIONS)
-"""All but the transport, which adb tells and no shell."""
+"""All stages except the transport, which adb reports without a shell."""
 
 
 @dataclass(frozen=True, kw_only=True)

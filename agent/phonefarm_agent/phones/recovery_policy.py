@@ -45,7 +45,7 @@ class PhoneProblem(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStep:
-    """A step, and how often it is tried for one problem; None: as its budget allows."""
+    """A step, and how often it is tried for one problem; None: as often as its budget allows."""
 
     step: StepKind
     tries: int | None = None
@@ -53,7 +53,7 @@ class PlannedStep:
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryPlan:
-    """The steps for one problem, in order, and what a person must do when they fail."""
+    """The steps for one problem, in order, and what a person must do if they fail."""
 
     steps: Sequence[PlannedStep]
     needs_hands: str

@@ -1,4 +1,4 @@
-"""HTTP with a UI server: a request as bytes, and the answer read to its end."""
+"""HTTP with a UI server: builds requests as bytes, and reads whole responses."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ ANSWER_LIMIT = 8 * 1024 * 1024
 
 
 class UiHttpError(Exception):
-    """What answered speaks no HTTP, said too much or hung up; the text says which."""
+    """The response is not HTTP, is too long or is cut off; the text says which."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The UI server of one run on its phone: the jar is pushed, the server started, watched and ended.
+"""Runs the UI server of one run on its phone: pushes the jar, starts, watches and ends it.
 
 It listens on all interfaces of the phone and asks for no password (u2.jar 0.4.1): so it has a port
 of its own, and lives only while its run does (docs/adr/0027).
@@ -22,7 +22,7 @@ from phonefarm_agent.phones.adb.client import Adb, AdbError
 from phonefarm_agent.phones.ui_http import UiHttpError, read_answer, request_bytes
 
 JAR_SHA256 = "87c8ac9505970d42aa5922baa90114808fda6f47f9e5fbd4caa0f621c2c8d30d"
-"""u2.jar 0.4.1 of the package uiautomator2 3.7.1; another one is not pushed."""
+"""The hash of u2.jar 0.4.1 of the package uiautomator2 3.7.1; no other jar is pushed."""
 JAR = f"/data/local/tmp/phonefarm-ui-{JAR_SHA256[:8]}.jar"
 JAR_MODE = 0o444
 MAIN_CLASS = "com.wetest.uia2.Main"
@@ -43,7 +43,7 @@ class UiServerCallError(Exception):
 
 
 class UiServer:
-    """Started and ended as often as its run asks; `port` is 0 while it is down."""
+    """The UI server of a run, which the run can start and end; `port` is 0 while it is down."""
 
     def __init__(self, *, adb: Adb, serial: str, run_id: str) -> None:
         self.port = 0

@@ -59,10 +59,10 @@ class ControllerAddress:
     """The controllers' addresses and the agent's credentials."""
 
     targets: tuple[str, ...]
-    """HOST:PORT of each; empty: those of the certificate's farm."""
+    """HOST:PORT of each controller; if empty, the certificate names them."""
     token: str = ""
     member_folder: Path | None = None
-    """Where our certificate is; None where the token proves it, without TLS."""
+    """The folder of the agent's certificate; None if the agent uses a token, without TLS."""
 
 
 class ControllerConnection:

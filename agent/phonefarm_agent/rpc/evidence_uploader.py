@@ -23,7 +23,7 @@ log = structlog.get_logger()
 CHUNK_BYTES = 128 * 1024
 UPLOAD_SECONDS = 120.0
 UPLOADS = 4
-"""So many files at once: most are small, and each waits for a commit of the controller."""
+"""This many files are uploaded at a time: most are small, and wait for the controller's commit."""
 # The controller has looked at the file and will never take it.
 _HOPELESS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE})
 

@@ -25,7 +25,7 @@ class SessionLostError(Exception):
 
 
 class SessionRefusedError(Exception):
-    """The controller refused this agent; `reason` with its detail, the text a sentence."""
+    """The controller refused this agent; `reason` has its detail, the text is a sentence."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 RETRY_SECONDS = 1.0
 REASON_CHARACTERS = 200
-"""So much of what is left stands in the reason, which people read; all of it is in the report."""
+"""The reason, for people, lists leftovers up to this length; the report contains all of them."""
 
 
 async def clean_up_run(run: Run) -> PhoneReleased:

@@ -30,7 +30,7 @@ MANIFEST = "manifest.json"
 
 
 class EvidenceSpool:
-    """The evidence of all runs, in one folder a run; the journal lists what waits.
+    """The evidence of all runs, in one folder for each run; the journal lists what waits.
 
     The manifest of a run is made when the run is over and nothing else of it waits, so whoever has
     it has everything, or reads in it what is missing and why.

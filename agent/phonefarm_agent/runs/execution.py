@@ -25,9 +25,9 @@ from phonefarm_agent.runtimes.interface import Exit, Handle, RunSpec, RuntimeFai
 log = structlog.get_logger()
 
 LOG_DRAIN_SECONDS = 20.0
-"""How long the rest of a log may take to arrive after its run has ended."""
+"""After a run has ended, the rest of its log may take this long to arrive."""
 CONTROL_DRAIN_SECONDS = 5.0
-"""The same for evidence that was sent and not yet stored."""
+"""After a run has ended, storing the evidence that it sent may take this long."""
 
 
 class RunRefusedError(Exception):

@@ -26,7 +26,7 @@ _IMPOSSIBLE_WRITES = (
     sqlite3.DataError,
     sqlite3.IntegrityError,
 )
-"""What sqlite3 raises for a write that no disk could take; its other errors are the disk's."""
+"""The errors of sqlite3 for a write that no disk could store; the disk causes all others."""
 
 
 class JournalFailedError(Exception):

@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS manifests (
 """
 
 FORGOTTEN_KEPT = 512
-"""So many forgotten runs are remembered: a late repetition of an assignment starts none."""
+"""This many ended runs are remembered, so that a late repetition of an assignment starts none."""
 
 
 @dataclass(frozen=True, kw_only=True)

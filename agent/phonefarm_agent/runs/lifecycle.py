@@ -1,4 +1,4 @@
-"""Leads a run through its phases, from wherever it is to the last acknowledgement."""
+"""Takes a run through its remaining phases, up to the last acknowledgement."""
 
 import asyncio
 from functools import partial
@@ -19,7 +19,7 @@ from phonefarm_agent.runs.run import Run
 log = structlog.get_logger()
 
 MOST_PAUSE_SECONDS = 30.0
-"""Between two tries to clean a phone that was released unclean."""
+"""The longest pause between two attempts to clean a phone that was released unclean."""
 
 
 async def lead_run(run: Run) -> None:

@@ -20,14 +20,14 @@ LOGCAT = "logcat.txt"
 RUN_LOG = "run.log"
 KIB = 1024
 LINE_BYTES = 16 * KIB
-"""Longer lines of a phone's log are broken."""
+"""Longer lines of a phone's log are split."""
 RETRY_SECONDS = 1.0
 
 _STAMP = re.compile(rb"^(\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) ", re.MULTILINE)
-"""How each line of `logcat -v threadtime` begins."""
+"""The beginning of each line of `logcat -v threadtime`."""
 
 Source = Callable[[str], AsyncGenerator[bytes, None]]
-"""Given the stamp of the last line seen ("": from now on), the phone's log from there."""
+"""Returns the phone's log after the given stamp; if the stamp is empty, from now on."""
 
 
 @dataclass(frozen=True, kw_only=True)

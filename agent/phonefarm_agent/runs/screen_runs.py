@@ -1,4 +1,4 @@
-"""What screens must know of the runs of this host."""
+"""Tells screens about the runs of this host."""
 
 from datetime import datetime
 

@@ -32,7 +32,7 @@ from phonefarm_agent.runtimes.warm_pool import (
 )
 
 EXECUTOR_USER = "65532:65532"
-"""Who runs in the container; it must be able to reach what lies in the run directory."""
+"""The user in the container; this user must be able to read the run directory."""
 
 RUN_DIRECTORY = "/run/phonefarm"
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 
 class RuntimeFailedError(Exception):
-    """The runtime failed or is unavailable; the text says at what, and the remedy."""
+    """The runtime failed or is unavailable; the text says what failed, and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)

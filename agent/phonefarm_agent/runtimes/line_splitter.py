@@ -4,7 +4,7 @@ MAX_LINE_BYTES = 1024 * 1024
 
 
 class LineSplitter:
-    """Joins chunks into lines; what a line has beyond MAX_LINE_BYTES is dropped."""
+    """Joins chunks into lines, and cuts each line at MAX_LINE_BYTES."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

@@ -25,14 +25,14 @@ from phonefarm_agent.runtimes.interface import RuntimeFailedError
 from phonefarm_agent.runtimes.threads import in_thread
 
 LABEL = "phonefarm.warm"
-"""A member's number; it stays on the container of a run, because labels cannot be changed."""
+"""The label with a container's number; it stays when a run takes the container."""
 FIFO_NAME = "start"
 PREFIX = "pf-warm-"
-"""How a member's container is called until it is a run's."""
+"""The beginning of a container's name until a run takes the container."""
 
 OLDEST_SECONDS = 3600.0
 WAITS_SECONDS = OLDEST_SECONDS + 600.0
-"""So long a member waits: one whose agent never comes back ends by itself."""
+"""A warm container ends by itself after this time, in case its agent never returns."""
 
 _ROUND_SECONDS = 1.0  # also the moment a run that took a member has the machine for itself
 _CHECK_SECONDS = 30.0

@@ -1,4 +1,4 @@
-"""Actions that browse: open the feed, search, watch. They look and touch nothing else."""
+"""Actions that browse: open the feed, search, watch. They change nothing."""
 
 import time
 
@@ -9,9 +9,9 @@ from phonefarm_executor.screen import Screen
 from phonefarm_executor.video_judge import Judging
 
 SAMPLE_SECONDS = 2.0
-"""How often it is made sure that the video is still the one in view."""
+"""The run checks this often that the video is still in view."""
 PASS_SECONDS = 2.0
-"""How long a video is watched at the most that the judge does not want."""
+"""A video that the judge rejects is watched for at most this long."""
 
 
 @action

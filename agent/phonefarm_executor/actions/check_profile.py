@@ -1,4 +1,4 @@
-"""Trying an app profile on the app itself: which screens are reached, what is found on them."""
+"""Checks an app profile on the app itself: which screens it reaches, and what it finds there."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.screen import Screen, Selector
 
 SCREEN_SECONDS = 35.0
-"""How long the way to one screen may take."""
+"""Reaching one screen may take this long."""
 SETTLE_SECONDS = 3.0
-"""How long the views of a screen that shows may take to appear; scaled in tests."""
+"""The views of a screen may take this long to appear; scaled in tests."""
 TEXT_LIMIT = 200
 _TOLD = frozenset(
     {
@@ -21,7 +21,7 @@ _TOLD = frozenset(
         Code.ACTION_TIMEOUT,
     }
 )
-"""Failures of one screen that do not end the walk."""
+"""The failures after which the check continues with the next screen."""
 
 
 @action
@@ -44,8 +44,8 @@ def check_profile(context: Context) -> Outputs:
             "screen": group,
             "reached": bool(seen),
             "why": (
-                "this is not one screen: the run looked for these selectors on every screen "
-                "that it reached"
+                "the profile has no screen with this name: the run looked for these selectors on "
+                "every screen that it reached"
             ),
             "selectors": [_found(selector, seen) for selector in selectors],
         }

@@ -20,9 +20,9 @@ from phonefarm_executor.phone import check_chosen
 
 POLL_SECONDS = 0.3
 VIEWER_PATIENCES = 3
-"""So many times as long as a screen of an app may a viewer take: its first start is slow."""
+"""A viewer may take this many times as long as an app's screen, because its first start is slow."""
 MOST_BYTES = 100_000
-"""What one run may return, as JSON; all properties of a phone are about 60,000."""
+"""The most characters of JSON that a run returns; all properties of a phone are about 60,000."""
 
 
 @phone_action
@@ -52,7 +52,7 @@ def _in_front(drive: Drive, url: str, *, viewer: str, before: str) -> str:
             return shown
         if time.monotonic() >= end:
             wanted = viewer or "its viewer"
-            message = f"the phone shows {shown or 'nothing that it tells'}, not {wanted}"
+            message = f"the phone shows {shown or 'an unknown activity'}, not {wanted}"
             raise FailedError(Code.SCREEN_NOT_REACHED, message)
         drive.pace.wait(POLL_SECONDS)
 

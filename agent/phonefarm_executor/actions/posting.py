@@ -24,7 +24,7 @@ POLL_SECONDS = 0.3
 REFRESH_SECONDS = 3.0
 MARGIN_SHARE = 0.1
 MOST_MARGIN_SECONDS = 5.0
-"""What is kept of an action's limit to tell how it ended: a tenth of it, at most this."""
+"""The end of an action's time that is kept for its report: a tenth of it, at most this."""
 
 
 def _needs(*selectors: str, place: str) -> Callable[[Profile], None]:

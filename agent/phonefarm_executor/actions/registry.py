@@ -1,4 +1,4 @@
-"""The kinds of action. A kind is its function: name, params and their types come from it."""
+"""The kinds of action. Each kind is a function, which defines its name and its typed params."""
 
 import inspect
 import re
@@ -16,7 +16,7 @@ from phonefarm_executor.search_results import Results
 from phonefarm_executor.video_judge import Judging
 
 TypedText = NewType("TypedText", str)
-"""Text that is put into a field of the phone: without what is UNTYPEABLE."""
+"""Text that a run types into a field of the phone; it has no character of UNTYPEABLE."""
 SelectorName = NewType("SelectorName", str)
 """The name of a selector of the profile."""
 KeyName = NewType("KeyName", str)
@@ -26,28 +26,28 @@ FileName = NewType("FileName", str)
 ProfileField = NewType("ProfileField", str)
 """A field of the account's profile that the app profile knows how to read and edit."""
 Direction = NewType("Direction", str)
-"""Where the finger goes."""
+"""The direction in which the finger moves."""
 AssetName = NewType("AssetName", str)
-"""What the run calls a file it fetches: a plain short name."""
+"""The run's name for a file that it fetches: a short plain name."""
 
 PageUrl = NewType("PageUrl", str)
-"""An http or https URL in ASCII, with nothing that a shell reads as more."""
+"""An http or https URL in ASCII, without characters that have a meaning for a shell."""
 PackageName = NewType("PackageName", str)
 """The name of an app's package."""
 Sha256 = NewType("Sha256", str)
 """The SHA-256 of a file, in lower-case hexadecimal."""
 PropertyNames = NewType("PropertyNames", tuple[str, ...])
-"""Names of system properties; one with a dot at its end stands for all that begin with it."""
+"""Names of system properties; a name that ends with a dot stands for all below it."""
 
 UNTYPEABLE = "[\\u0000-\\u0009\\u000b-\\u001f\\u007f-\\u009f\\ud800-\\udfff\\ufffe\\uffff]"
-"""What no way of typing puts into a field; the controller refuses the same."""
+"""The characters that cannot be typed into a field; the controller refuses the same."""
 DIRECTIONS = ("up", "down", "left", "right")
 Outputs = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What an action works with."""
+    """What an action can use."""
 
     drive: Drive
     evidence: Evidence

@@ -30,7 +30,7 @@ from phonefarm_cli.errors import CommandError, ExitCode
 
 CALL_SECONDS: Final = 10.0
 LONG_CALL_SECONDS: Final = 60.0
-"""For calls that write a thousand rows or send a file."""
+"""The limit for calls that write a thousand rows or send a file."""
 
 _READS: Final = ("Get", "List", "Find", "Explain", "Watch", "Read")
 _SILENT: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})

@@ -104,7 +104,7 @@ def _cost(pause: fleet_pb2.PauseState) -> str:
     waits = "1 item waits" if pause.waiting == 1 else f"{pause.waiting} items wait"
     limit = "the farm's own limit on waiting does not run until you resume the work"
     if not pause.deadlines_soon:
-        return f"{waits}, none with a caller's deadline within 24 h; {limit}"
+        return f"{waits}; none of their callers' deadlines is within 24 h; {limit}"
     first = time_text(pause.first_deadline_at)
     end = "ends at its" if pause.deadlines_soon == 1 else "end at their"
     return (

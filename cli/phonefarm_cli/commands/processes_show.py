@@ -26,7 +26,7 @@ _ATTEMPTS = (
     "LASTED",
 )
 _MOST_ITEMS: Final = 20
-"""Items whose runs are listed: those that failed or run come first."""
+"""The runs of at most this many items are listed: failed and running items come first."""
 
 _WEIGHT: Final = {"DEAD_LETTER": 0, "RETRYABLE": 1, "EXECUTING": 2, "CLAIMED": 3, "CANCELLED": 4}
 

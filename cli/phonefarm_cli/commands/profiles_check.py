@@ -37,7 +37,7 @@ examples:
 """
 
 Screens = list[dict[str, Any]]
-"""The screens as `check_profile` tells them; docs/seams.md has their shape."""
+"""The screens in the result of `check_profile`; docs/seams.md describes them."""
 
 
 def add(verbs: Subparsers) -> None:

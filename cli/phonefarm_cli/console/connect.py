@@ -19,12 +19,12 @@ from phonefarm_cli.up_file import read_up_file
 PHONE_NAMES: Final = "phone_id, adb serial or serial number"
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
-"""argparse's object to which commands, or the verbs of one, are added."""
+"""The object of argparse to which commands or verbs are added."""
 
 VerbHandler: TypeAlias = Callable[
     [argparse.Namespace, ControllerClient], Awaitable[ExitCode | None]
 ]
-"""Performs a verb with a client of the farm's controllers; None is OK."""
+"""Performs a verb with a client of the farm's controllers; None means exit code 0."""
 
 
 def add_verbs(commands: Subparsers, noun: str, about: str) -> Subparsers:

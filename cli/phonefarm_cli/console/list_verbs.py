@@ -33,13 +33,13 @@ class Listing:
     records: Sequence[Any]
     empty: str
     optional: Sequence[str] = ()
-    """Columns that a narrow terminal leaves out, the first of them first."""
+    """The columns that a narrow terminal omits, in this order."""
     summary: str = ""
     """A line below the table on a terminal."""
     more: str = ""
-    """A line on stderr: how to list what is left out."""
+    """A line on stderr that says how to list the rest."""
     around: Callable[[list[Any]], Any] = list
-    """Puts the records into the JSON document."""
+    """Makes the JSON document from the records."""
 
 
 Lister = Callable[[argparse.Namespace, ControllerClient], Awaitable[Listing]]

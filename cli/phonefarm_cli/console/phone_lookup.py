@@ -9,7 +9,7 @@ from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.errors import CommandError
 
 MOST_KNOWN: Final = 5
-"""Phones that an error lists."""
+"""An error lists at most this many phones."""
 
 
 async def find_phone(controller: ControllerClient, word: str) -> fleet_pb2.Phone:

@@ -19,7 +19,7 @@ NEW: Final = "new"
 _RETIRED: Final = "retired"
 
 Change = Callable[[fleet_pb2.Phone], Awaitable[fleet_pb2.Phone]]
-"""Changes one phone, and returns it as it is then."""
+"""Changes one phone, and returns the changed phone."""
 
 
 def add_phone_selection(parser: argparse.ArgumentParser, *, all_new: bool = False) -> None:

@@ -17,7 +17,7 @@ from phonefarm_cli.console.times import clock_text, deadline_text, time_text
 from phonefarm_cli.terminal import OUT, echo, note_stderr
 
 PATIENCE_SECONDS: Final = 120.0
-"""How long a process is watched while no controller answers."""
+"""The command waits this long for a controller that does not answer."""
 
 _ROWS: Final = 30
 _STYLES: Final = {"DONE": "green", "DEAD_LETTER": "red", "CANCELLED": "yellow", "EXECUTING": "cyan"}

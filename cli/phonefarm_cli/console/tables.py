@@ -26,7 +26,7 @@ _GAP: Final = 2
 _LONGEST_WORD: Final = 36
 """A column of text is as wide as its longest word, so that ids in it stay whole."""
 _READABLE: Final = 30
-"""Optional columns go before a column of text becomes narrower."""
+"""Below this width of a text column, optional columns are omitted."""
 
 
 class _Kind(Enum):
@@ -59,7 +59,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
         _Kind.NAME,
     ),
 }
-"""How the column of a header is shown; every other one is text."""
+"""The kind of each column, by its header; every other column is text."""
 
 
 @dataclass(frozen=True, kw_only=True)

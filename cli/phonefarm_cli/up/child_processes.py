@@ -52,7 +52,7 @@ class Program:
     environment: Mapping[str, str]
     parent_death_signal: signal.Signals = signal.SIGKILL
     group: str = ""
-    """Programs that stand by for each other: while one of them runs, the others may end."""
+    """Programs of the same group replace each other: while one of them runs, the others may end."""
 
 
 class ProgramEndedError(CommandError):

@@ -28,10 +28,10 @@ from pydantic import TypeAdapter, ValidationError
 from yarl import URL
 
 SILENCE_SECONDS: Final = 45.0
-"""A stream that is silent for so long is broken: the gateway sends a comment every 15 s."""
+"""A stream that is silent for this long is broken: the gateway sends a comment every 15 s."""
 
 DOWNLOAD_SECONDS: Final = 600.0
-"""A download that is silent for so long is broken; the farm may have to make the file first."""
+"""A download that is silent for this long is broken; the farm may first have to create the file."""
 
 Parameter: TypeAlias = str | int | datetime | Sequence[str] | None
 _Response = TypeVar("_Response", bound=ResponseModel)

@@ -50,6 +50,6 @@ class AlertsChanged(ResponseModel):
     turned_on: Annotated[tuple[str, ...], Field(description="Checks whose alert has turned on")]
     turned_off: Annotated[tuple[str, ...], Field(description="Checks whose alert has turned off")]
     severity_changed: Annotated[
-        tuple[str, ...], Field(description="Checks whose alert has another severity now")
+        tuple[str, ...], Field(description="Checks whose alert has changed its severity")
     ]
     alerts: Annotated[tuple[Alert, ...], Field(description="All alerts that are on")]

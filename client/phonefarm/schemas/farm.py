@@ -93,8 +93,8 @@ class Phone(ResponseModel):
         tuple[str, ...],
         Field(
             description=(
-                "What the farm can no longer do until this phone gets work again; the response for "
-                "a list of phones leaves this empty"
+                "What the farm can no longer do until this phone gets work again; always empty in "
+                "a list of phones"
             )
         ),
     ]

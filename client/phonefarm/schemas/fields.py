@@ -104,7 +104,7 @@ PhoneHealth = TypeAliasType(
 PhoneLease = TypeAliasType(
     "PhoneLease", Annotated[str, _word("free", "leased", "releasing", "dirty")]
 )
-"""Who may drive a phone: nobody, a run, or nobody until the phone is clean."""
+"""Who may drive a phone: nobody, a run, or nobody until the phone is clean again."""
 
 PhoneIntent = TypeAliasType(
     "PhoneIntent", Annotated[str, _word("new", "in_service", "maintenance", "draining")]
@@ -163,7 +163,7 @@ Instant = Annotated[
         mode="serialization",
     ),
 ]
-"""A time in an answer."""
+"""A time in a response."""
 
 
 class RequestModel(BaseModel):

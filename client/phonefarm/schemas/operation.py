@@ -26,9 +26,9 @@ class Paused(Pause):
     deadlines_soon: Annotated[
         int,
         Field(
-            description="Number of these items with a deadline, set by the caller, within 24 hours "
-            "from now. The pause does not move such deadlines; the farm's own limit on "
-            "waiting does not run until the work is resumed"
+            description="Number of these items whose caller gave a deadline within the next 24 "
+            "hours. The pause does not change these deadlines. Until the work is resumed, the "
+            "farm's own limit on waiting does not run"
         ),
     ]
     first_deadline_at: Annotated[

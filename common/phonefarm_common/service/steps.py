@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COMMAND_SECONDS = 150.0
-"""Longer than the unit's own time to stop."""
+"""The limit of a command; it is longer than the unit's own time to stop."""
 
 
 class StepFailedError(Exception):

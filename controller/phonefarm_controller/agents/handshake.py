@@ -142,9 +142,9 @@ def _check_identity(hello: AgentHello, known: Agent) -> None:
         raise FarmError(
             Reason.IDENTITY_CLONED,
             (
-                f"agent {hello.agent_id} last connected with incarnation {known.incarnation}, and "
-                f"this agent's incarnation {hello.incarnation} cannot follow it: check whether "
-                "the agent's state directory was copied"
+                f"agent {hello.agent_id} has already connected with incarnation "
+                f"{known.incarnation}; an agent that starts later must have a greater one, not "
+                f"{hello.incarnation}: check whether the agent's state directory was copied"
             ),
         )
 

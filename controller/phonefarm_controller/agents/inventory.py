@@ -27,12 +27,12 @@ from phonefarm_controller.store.phones import Phone
 log = structlog.get_logger()
 
 MOST_EPOCH = 2**62
-"""Epochs only rise: one at the end of what a database can count would leave none above it."""
+"""The greatest epoch that is accepted; there must be room above it, because epochs only rise."""
 
 MOST_INCIDENTS: Final = 50
-"""Of one host that are looked at; an agent tells of 20."""
+"""The controller reads at most this many incidents of one host; an agent reports at most 20."""
 RECOVERY: Final = "recover "
-"""How the verb of a step of recovery begins in the audit."""
+"""In the audit, the verb of each recovery step begins with this."""
 
 
 @dataclass(frozen=True, kw_only=True)

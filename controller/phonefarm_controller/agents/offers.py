@@ -61,7 +61,7 @@ def stored_offers(known: Iterable[Agent]) -> list[OfferedPhone]:
 
 
 PERIOD_SECONDS: Final = 1.0
-"""How late others see an offer; what changes in between is never written."""
+"""Other controllers see an offer at most this late; they see only the newest offer."""
 
 
 async def run_offer_publisher(

@@ -51,9 +51,9 @@ class Controller:
     database: Database
     tls_port: int = 0
     mtls_port: int = 0
-    """0 without doors for other hosts."""
+    """0 if other hosts cannot join."""
     metrics_port: int = 0
-    """0 without metrics."""
+    """0 if metrics are not served."""
 
 
 @asynccontextmanager

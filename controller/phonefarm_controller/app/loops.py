@@ -31,7 +31,7 @@ from phonefarm_controller.scheduler.ticker import run_ticker
 from phonefarm_controller.store.loop_leases import Tenure
 
 BATCH_SECONDS: Final = 5.0
-"""How long a batch may take, for the watchdog: it stands for a period."""
+"""A batch may take this long; the watchdog uses it as the period of loops that run batches."""
 
 
 @dataclass(frozen=True, kw_only=True)

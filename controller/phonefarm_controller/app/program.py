@@ -29,7 +29,7 @@ _EXIT_CODES: Final[Mapping[tuple[type[Exception], ...], int]] = {
     (DatabaseTakenError, DatabaseUnusableError, DatabaseBusyError, BackendAwayError): 3,
     (config.ConfigError, ValueError, OSError): 2,
 }
-"""By the errors of a start that an operator can mend."""
+"""The exit code for each error with which a start fails and that an operator can correct."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class _StartError(Exception):
-    """The controller could not start, for a reason that an operator can mend: its cause."""
+    """The controller could not start, and an operator can correct the reason; it is the cause."""
 
     def __init__(self, code: int) -> None:
         super().__init__()

@@ -26,11 +26,11 @@ LONGEST_REQUEST: Final = 4096
 AUTHORITY_LIFE: Final = timedelta(days=3650)
 SERVER_LIFE: Final = timedelta(days=30)
 SLACK: Final = timedelta(hours=1)
-"""Certificates begin this much in the past: a host's clock may be behind the controller's."""
+"""A certificate is valid from this long ago, because a host's clock may be slow."""
 
 
 class AuthorityBrokenError(ValueError):
-    """The directory holds half an authority, or another farm's; the text names the remedy."""
+    """The directory has half an authority, or another farm's; the text names the remedy."""
 
 
 class RequestRefusedError(ValueError):
@@ -55,7 +55,7 @@ class ServerIdentity:
 
 
 class Authority:
-    """Signs. Its key stays in this process and its directory."""
+    """Signs certificates. Its key never leaves this process and its directory."""
 
     def __init__(self, *, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
         self._key = key

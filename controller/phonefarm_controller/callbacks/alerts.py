@@ -26,7 +26,7 @@ log = structlog.get_logger()
 CHANGED: Final = "alerts.changed"
 TEST: Final = "alerts.test"
 REPEAT: Final = timedelta(hours=24)
-"""While an alert is on, the receiver is told of all alerts at least this often."""
+"""While an alert is on, the farm sends an event with all alerts at least this often."""
 MOST_TEXT: Final = 1000
 
 

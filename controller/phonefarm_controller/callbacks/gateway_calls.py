@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 CALLING_SECONDS: Final = 120.0
-"""A gateway asks for deliveries every 30 s: one that has not called for longer is gone."""
+"""A gateway counts as gone after this time; a running gateway calls at least every 30 s."""
 REFUSED_SECONDS: Final = 600.0
 MOST: Final = 100
-"""Gateways, and refusals, that are remembered."""
+"""The controller remembers at most this many gateways, and this many refused calls."""
 
 
 @dataclass(frozen=True, kw_only=True)

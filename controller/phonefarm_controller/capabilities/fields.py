@@ -57,7 +57,7 @@ class Text:
     description: str
     most: int
     typed: bool = False
-    """Whether a run types it into a field of the phone."""
+    """True if a run types the text into a field of the phone."""
     required: bool = False
     missing_reason: Reason | None = None
 
@@ -174,7 +174,7 @@ class TextList:
     longest: int
     least: int = 1
     typed: bool = False
-    """Whether a run types them into a field of the phone."""
+    """True if a run types the texts into a field of the phone."""
     required: bool = False
     missing: FarmError | None = None
 

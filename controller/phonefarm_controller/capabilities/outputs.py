@@ -1,4 +1,4 @@
-"""What a finished run hands to its caller: the outputs its capability names."""
+"""Makes the outputs that a finished run returns to its caller."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -65,4 +65,4 @@ OUTPUTS: Final[Mapping[str, Callable[[Steps], dict[str, Any]]]] = {
     "install_apk": lambda steps: {"apk": _last(steps, "fetch_asset") | _last(steps, "install_apk")},
     "profile_check": lambda steps: {"screens": _last(steps, "check_profile").get("screens", [])},
 }
-"""What each capability names; a test requires a row for each of them."""
+"""For each capability, the function that makes its outputs; a test requires a row for each."""

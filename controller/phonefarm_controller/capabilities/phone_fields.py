@@ -15,19 +15,19 @@ _PAGE_URL = (
     "https?://[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*(:[0-9]{1,5})?"
     "([/?#]([A-Za-z0-9._~:/?#@!$&()*+,=-]|%[0-9A-Fa-f]{2})*)?"
 )
-"""A URL in the characters of RFC 3986, without the two that a shell reads as more: ' and ;.
+"""A URL in the characters of RFC 3986, except ' and ;, because they have a meaning for a shell.
 
 The scheme is lower-case, as the intent filters of Android's apps have it.
 """
 _NOT_IN_A_URL = re.compile(r"[^A-Za-z0-9._~:/?#@!$&()*+,=%-]")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PROPERTY = "[A-Za-z0-9_@:-]+(\\.[A-Za-z0-9_@:-]+)*\\.?"
-"""A name that Android allows, or the begin of one up to a dot (AOSP init, IsLegalPropertyName)."""
+"""A name that Android allows, or its beginning up to a dot (AOSP init, IsLegalPropertyName)."""
 _PACKAGE = "[A-Za-z][A-Za-z0-9_]*(\\.[A-Za-z][A-Za-z0-9_]*)+"
 """An application ID as Android's build tools allow it."""
 _SHA256 = "[0-9a-fA-F]{64}"
 _END = "$(?!\\n)"
-"""The end of a text in each dialect: Python's $ also stands before a last line end."""
+"""The end of a text in every dialect; Python's $ would also match before a last line end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def _wrong_url(url: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PropertyNames(TextList):
-    """Names of Android's system properties; one with a dot at its end stands for a whole branch."""
+    """Names of Android's system properties; a name that ends with a dot stands for all below it."""
 
     def read(self, value: Any, where: str, problems: Problems) -> Any:
         """Return the list."""

@@ -23,7 +23,7 @@ from phonefarm_controller.store.loop_leases import LoopLease, Tenure
 log = structlog.get_logger()
 
 Body = Callable[[Tenure | None], Coroutine[None, None, None]]
-"""A loop that runs until cancelled; it writes under the tenure it is given."""
+"""A loop that runs until it is cancelled; it writes under the tenure that it is given."""
 
 
 class LoopOwnership:

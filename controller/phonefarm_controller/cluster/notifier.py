@@ -23,9 +23,9 @@ from phonefarm_controller.store import notify
 log = structlog.get_logger()
 
 QUIET_SECONDS: Final = 10.0
-"""How often an idle connection is tried."""
+"""The notifier tests an idle connection this often."""
 ECHO_SECONDS: Final = 5.0
-"""How long a notification may take to come back."""
+"""A notification must come back to its sender within this time."""
 
 
 class NotificationLostError(Exception):

@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 class Batcher(Generic[T, R]):
-    """Runs *operation* on everything that came since its last run, one run at a time.
+    """Runs *operation* on all that has arrived since its last run, one run at a time.
 
     The operation answers each value in order, with a result or with an exception to raise for it. A
     run takes at most *most* groups, each whole. When a run fails as a whole its groups are tried

@@ -1,4 +1,4 @@
-"""Wake-ups: there may be something to do. Losing one costs a poll, never correctness."""
+"""Wake-ups tell a loop that there may be work. If one is lost, the loop finds the work later."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 class WakeUp:
-    """Set by those that make work, awaited by the loop that does it; it stays set until taken."""
+    """Set when there is new work; the loop that waits for it resets it."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -29,7 +29,7 @@ class WakeUp:
 
 @dataclass(kw_only=True)
 class Notification:
-    """What one controller tells the others; several become one."""
+    """A change that a controller reports to the others; several of the same kind become one."""
 
     work: bool = False  # something may have become claimable
     ticker: bool = False  # something becomes due at a new time

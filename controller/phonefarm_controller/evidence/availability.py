@@ -24,7 +24,7 @@ from phonefarm_controller.store.database import Database
 
 
 class WrongBackendError(ConfigError):
-    """The backend is not this farm's, or we may not use it; the text says what to do."""
+    """The backend is another farm's, or the controller has no access; the text says what to do."""
 
 
 class BackendAwayError(Exception):
@@ -60,7 +60,7 @@ def check_available(alarms: Alarms) -> None:
 
 
 _OURS = frozenset({errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENOTDIR, errno.EROFS})
-"""What another try does not mend."""
+"""Errors that remain when the call is repeated."""
 
 
 @uninterrupted
@@ -87,10 +87,9 @@ def _claim(backend: EvidenceBackend, farm_id: str, newest: str | None) -> None:
         )
     if newest is not None and not backend.has(newest):
         raise WrongBackendError(
-            f"{backend} contains neither a marker nor this farm's evidence: set --evidence to the "
-            "directory (mount it first) or bucket that all controllers of the farm share; or, if "
-            "the evidence is lost, write the farm's name into the marker: "
-            f"{backend.marking(farm_id)}"
+            f"{backend} contains neither a marker nor this farm's evidence: mount the directory, "
+            "or set --evidence to the directory or bucket that all controllers of the farm share; "
+            f"if the evidence is lost, create a marker: {backend.marking(farm_id)}"
         )
     backend.mark(farm_id)
 

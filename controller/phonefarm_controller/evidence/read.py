@@ -20,7 +20,7 @@ from phonefarm_controller.store.evidence import Evidence
 
 MANIFEST: Final = "manifest"
 MOST_LINES: Final = 10_000
-"""Lines of evidence that are listed, the newest: they travel in one message of 8 MiB."""
+"""The newest files that are listed; more would not fit into one message of 8 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class EvidenceDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class RunEvidence:
-    """An attempt that was begun; `complete` once its manifest is kept, which comes last."""
+    """An attempt and its files; `complete` if its manifest, which comes last, has arrived."""
 
     run_id: str
     item_id: str

@@ -1,4 +1,4 @@
-"""Keep evidence: one file of a run, checked by size and hash, where the farm keeps it."""
+"""Stores the evidence of runs, one file at a time, after checking its size and hash."""
 
 import asyncio
 import errno
@@ -59,7 +59,7 @@ class EvidenceHead:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How much of a file is here; it has an `evidence_id` once it is kept."""
+    """How much of a file has arrived; it has an `evidence_id` when it is complete."""
 
     evidence_id: str
     received: int

@@ -27,7 +27,7 @@ from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, Transaction
 
 MOST_ACCOUNTS: Final = 1000
-"""In one call."""
+"""The most accounts in one call."""
 
 
 class AccountAdmin:

@@ -1,4 +1,4 @@
-"""Drain: no new work for a phone or a whole host; what runs goes on to its end."""
+"""Drain: a phone or a whole host gets no new work; runs in progress continue."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ _NEEDLESS = {
 
 
 class Drain:
-    """Empties phones and hosts. What is claimed and has not begun goes back to the queue."""
+    """Drains phones and hosts. An item that is claimed but has not begun goes back to the queue."""
 
     def __init__(self, *, database: Database, sessions: Sessions, wakeups: WakeUps) -> None:
         self._database = database

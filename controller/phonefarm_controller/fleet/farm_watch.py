@@ -1,4 +1,4 @@
-"""Watch the farm: what changes of phones, processes and incidents, for any number of watchers.
+"""Watch the farm: one reader finds the changes of phones, processes and incidents for all watchers.
 
 One reader compares what it reads with what it read before (docs/adr/0030). What changed stands in
 one ring, the last change last; a watcher is a place in it. A thing that changes again moves to the
@@ -30,22 +30,22 @@ from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.process_moves import ProcessSummary
 
 REMEMBERED: Final = 5000
-"""How many changed things the ring holds. A watcher that is further behind gets a reset."""
+"""The ring keeps this many changes. A watcher that is further behind gets a reset."""
 MOST_AT_ONCE: Final = 200
-"""Changes that a watcher gets together."""
+"""A watcher gets at most this many changes together."""
 MOST_MOVES: Final = 2000
-"""Transitions in one read."""
+"""One read returns at most this many transitions."""
 MISSING_SECONDS: Final = 60.0
-"""How long a number that is missing may still be committed; then it was rolled back."""
+"""A missing number may still be committed for this long; after that it was rolled back."""
 LONGEST_ABSENCE: Final = timedelta(hours=1)
 """A watcher that was away for longer than this gets a reset."""
 MARGIN: Final = timedelta(minutes=1)
-"""What was committed late may have an earlier moment than a read that did not see it."""
+"""Incidents are read from this much earlier, because some are committed late."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessChange:
-    """A process that moved: as a list shows it, its newest transition, and where it is at work."""
+    """A process that changed: its line in a list, its newest transition, and where it runs."""
 
     process: ProcessSummary
     newest: Transition
@@ -55,7 +55,7 @@ class ProcessChange:
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentChange:
-    """An incident that began, went on or ended, and whose it is."""
+    """An incident that began, changed or ended, and its host."""
 
     agent_id: str
     incident: Incident
@@ -75,7 +75,7 @@ class Reset(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class FarmCursor:
-    """A place in the stream: `version` of this `reader`, and what any other reader needs.
+    """A position in the stream: `version` of this `reader`, and what another reader needs.
 
     Every transition up to `number` was seen, and everything else as it was at `at`.
     """
@@ -88,7 +88,7 @@ class FarmCursor:
 
 @dataclass(frozen=True, kw_only=True)
 class FarmChanges:
-    """Changes, the oldest first, and the place behind them; after a *reset* read the lists.
+    """Changes, oldest first, and the position after them; after a *reset* read the lists.
 
     The first has neither when the watcher's own place was found and nothing is behind it.
     """
@@ -106,7 +106,7 @@ class _Entry:
 
 
 class FarmWatch:
-    """Reads the farm while somebody watches it, and remembers what changed last."""
+    """Reads the farm while somebody watches it, and keeps the latest changes."""
 
     def __init__(
         self, *, database: Database, sessions: Sessions, monotonic: Callable[[], float]
@@ -241,7 +241,7 @@ class FarmWatch:
 
 
 class FarmWatcher:
-    """One who watches the farm: a place in the ring."""
+    """A watcher of the farm: a position in the ring."""
 
     def __init__(self, farm: FarmWatch, after: FarmCursor | None, awake: asyncio.Event) -> None:
         self._farm = farm
@@ -316,7 +316,7 @@ async def process_changes(tx: Transaction, moved: Sequence[Transition]) -> list[
 
 
 _Seen: TypeAlias = tuple[_Key, object, Change]
-"""The key of a thing, the part that is compared with the last read, and the change to send."""
+"""The key of an object, the part that is compared with the last read, and its change."""
 
 
 def _phones(views: Iterable[PhoneView]) -> Iterator[_Seen]:
@@ -334,11 +334,11 @@ def _incidents(found: dict[str, list[Incident]]) -> Iterator[_Seen]:
 
 
 POLL_SECONDS: Final = 1.0
-"""How late a change by another controller may be seen."""
+"""A change by another controller is seen at most this late."""
 LEAST_PAUSE_SECONDS: Final = 0.25
-"""Changes that come closer together are sent together."""
+"""Changes that are closer together than this are sent together."""
 MOST_SHARE: Final = 0.2
-"""Of the time, for reading."""
+"""The reader spends at most this share of the time on reading."""
 
 
 async def run_farm_watch(liveness: Liveness, *, farm_watch: FarmWatch, wakeups: WakeUps) -> None:

@@ -21,7 +21,7 @@ from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.groups import Group
 
 MOST_MEMBERS: Final = 10_000
-"""Of one group; a request for more than a thousand is refused anyway."""
+"""The most members of a group; a request for more than 1,000 of them is refused."""
 _NAME_RULE: Final = "must be 1 to 128 characters from A-Z a-z 0-9 . _ : -"
 
 

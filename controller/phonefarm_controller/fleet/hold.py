@@ -1,4 +1,4 @@
-"""Hold: a phone for a person, with an adb of its own, until its time is over."""
+"""Hold: reserves a phone for a person, with adb access, until its time is over."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ LONGEST_WAIT: Final = 24 * 3600
 
 @dataclass(frozen=True, kw_only=True)
 class HoldView:
-    """A hold as it is now; `address` is where its adb listens on the phone's host."""
+    """A hold as it is now; `address` is that of its adb server on the phone's host."""
 
     process_id: str
     phone_id: str

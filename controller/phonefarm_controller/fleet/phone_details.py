@@ -1,4 +1,4 @@
-"""Everything that is known of a phone; what a person must do; who did what."""
+"""Reads everything about a phone, the tasks for people, and the audit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,13 +35,13 @@ from phonefarm_controller.store.hosts import Host
 from phonefarm_controller.store.phone_failures import PhoneFailure
 
 SHOWN: Final = 20
-"""Of each kind of history."""
+"""The newest entries that are shown of each kind of history."""
 RECENT: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One axis of a phone: how it is, why, since when, and who wrote it."""
+    """One axis of a phone: its value, the reason, since when, and who set it."""
 
     axis: str
     value: str
@@ -61,7 +61,7 @@ class HostDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneDetails:
-    """Everything that is known of a phone; histories have the newest first."""
+    """Everything that is known about a phone; histories begin with the newest entry."""
 
     view: PhoneView
     axes: Sequence[Axis]
@@ -75,7 +75,7 @@ class PhoneDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class HandsNeeded:
-    """What a person must do, and where; `phone_id` is empty when nobody could identify it."""
+    """A task for a person at a phone; `phone_id` is empty if the phone is not identified."""
 
     phone_id: str
     agent_id: str

@@ -1,4 +1,4 @@
-"""Read phones on all their axes, as of now."""
+"""Reads the current state of phones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -37,7 +37,7 @@ from phonefarm_controller.store.process_moves import ProcessSummary
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneView:
-    """A phone on all its axes, as of now, with everything that keeps work from it.
+    """A phone as it is now, with all reasons why it gets no work.
 
     `since` is when an axis changed last, `process_type` the kind of work that holds it; `warnings`
     say what nobody else in service can do while it is withheld, where that was asked for.

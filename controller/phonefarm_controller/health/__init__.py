@@ -1,1 +1,1 @@
-"""Which phones are withheld from work because runs fail on them, and how they get back."""
+"""Which phones get no work because runs fail on them, and how they get work again."""

@@ -23,12 +23,12 @@ log = structlog.get_logger()
 
 PHONES_FAILING: Final = "phones_failing"
 KEPT: Final = timedelta(days=30)
-"""How long it is remembered what a phone was charged."""
+"""The failures of a phone are remembered this long."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Hosts:
-    """What of a batch is the hosts': agents whose phones are not to blame, charges taken back."""
+    """What the hosts caused in a batch: agents with blameless phones, and failures taken back."""
 
     frozen: frozenset[str]
     excused: Mapping[str, tuple[PhoneFailure, ...]]  # by phone

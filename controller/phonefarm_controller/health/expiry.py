@@ -1,4 +1,4 @@
-"""What ends by time on phones and hosts: rests, suspicions, quarantines, incidents."""
+"""Ends rests, suspicions, quarantines and incidents when their time is over."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

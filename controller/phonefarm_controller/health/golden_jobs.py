@@ -1,4 +1,4 @@
-"""Golden jobs: a small harmless run by which a phone shows that it can work."""
+"""Golden jobs: small harmless runs that show whether a phone can work."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -23,14 +23,14 @@ SYSTEM: Final = "phonefarm"
 """The `requested_by.system` of golden jobs."""
 CHECK_SECONDS: Final = 60.0
 MOST_AT_ONCE: Final = 8
-"""So many free phones begin one with each look: not all phones of a host at the same moment."""
+"""Each check starts golden jobs on at most this many phones, so that no host has only them."""
 LOOKS_BETWEEN: Final = 10
-"""Another one for a phone that must pass one, whose last told nothing of it, after so many."""
+"""If a golden job showed nothing about a phone, the phone gets another after this many checks."""
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class GoldenJobs:
-    """Makes golden jobs: one process with one item, for no account, before all work but holds.
+    """Creates golden jobs: each has one item and no account; only holds come before them.
 
     *every*: each phone gets one so often, when it is free; None for never, and for none before a
     phone comes back from quarantine. *look* is in seconds, by *monotonic*.

@@ -1,4 +1,4 @@
-"""Warn, before a phone is withheld, of work that no other phone in service could do."""
+"""Warns before a phone is taken out of service if some work can use only this phone."""
 
 from collections.abc import Collection, Iterable, Mapping
 

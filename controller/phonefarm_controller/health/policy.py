@@ -27,7 +27,7 @@ NOT_THE_PHONES: Final = frozenset(
         FailureCode.HOST_STORAGE_FULL,
     }
 )
-"""Infra failures of the agent, the host or somebody else's server."""
+"""Infra failures that the agent, the host or another server caused."""
 
 _REFUSALS: Final = frozenset(
     {"phone_silent", "phone_failed"}

@@ -28,13 +28,13 @@ log = structlog.get_logger()
 
 CHUNK_BYTES: Final = 256 * 1024
 SPARE_BYTES: Final = 64 * MIB
-"""Left on the disk for what runs, beside the copy."""
+"""After the copy, this much of the disk must remain free for the controller."""
 NAME: Final = "backup.part"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackupCopy:
-    """The copy, open; it is gone when its block ends."""
+    """An open copy; it is removed when its block ends."""
 
     taken_at: datetime
     size: int

@@ -1,4 +1,4 @@
-"""The disk guard: watches the data disk, and keeps a reserve of it for the end of what runs.
+"""The disk guard: watches the data disk, and keeps a reserve so that running work can end.
 
 New work is refused while there is still space. When even that is nearly gone, the reserve is given
 back to the disk: results and callbacks of running work find space where nothing else does.

@@ -27,15 +27,15 @@ log = structlog.get_logger()
 
 PAGE: Final = 200
 ROWS: Final = 100
-"""Of what one transaction changes."""
+"""One transaction changes at most this many rows."""
 REST_SECONDS: Final = 0.02
-"""What lies between two transactions: with SQLite everybody else writes in it."""
+"""The pause between two transactions; with SQLite, all others write during it."""
 ACTOR: Final = "retention"
 
 
 @dataclass
 class RemovedTotals:
-    """What was removed since this controller began."""
+    """What retention has removed since this controller started."""
 
     files: Counter[EvidenceClass] = field(default_factory=Counter)
     bytes: Counter[EvidenceClass] = field(default_factory=Counter)
@@ -43,7 +43,7 @@ class RemovedTotals:
 
 
 class Retention:
-    """Removes what *keep* no longer keeps; several controllers may remove at the same time."""
+    """Removes what *keep* does not keep any longer; several controllers may do this at once."""
 
     def __init__(
         self,

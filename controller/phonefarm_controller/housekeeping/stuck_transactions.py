@@ -1,4 +1,4 @@
-"""Ends transactions in the database whose client is frozen and that lock out others."""
+"""Ends transactions whose client is frozen and that lock out others."""
 
 from typing import Final
 

@@ -13,7 +13,7 @@ from phonefarm_controller.model.items import NO_APP
 
 
 class ProfileError(Exception):
-    """A profile cannot be used; the text names it and what is wrong."""
+    """The profile cannot be used; the text names it and the error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Profile:
 
 
 NO_PROFILE: Final = Profile(name=NO_APP, version="none", toml="", json="null")
-"""What stands for the profile of work without an app; the executor gets no profile."""
+"""The profile of work without an app; the executor then gets no profile."""
 
 
 def read_profile(name: str, toml: str) -> Profile:

@@ -1,4 +1,4 @@
-"""What keeps a waiting item from a phone: the words, and the rules of the claim read backwards."""
+"""Finds why a phone cannot take a waiting item, by the same rules as the claim."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from phonefarm_controller.model.windows import Window, next_start, windows_for
 
 
 class BlockerKind(StrEnum):
-    """Why an item is not claimed on a phone, or at all, now."""
+    """Why an item cannot be claimed now, on one phone or on any."""
 
     PAUSED = "paused"
     OUTSIDE_WINDOW = "outside_window"
@@ -72,7 +72,7 @@ FOR_WORK: Final = frozenset(
         _K.PHONE_COOLING_DOWN,
     }
 )
-"""What keeps work from a phone, and no person who holds it."""
+"""Blockers that stop work on a phone, but not a person's hold of it."""
 TRANSIENT: Final = frozenset(
     {
         _K.PHONE_BUSY,
@@ -82,12 +82,12 @@ TRANSIENT: Final = frozenset(
         _K.PHONE_COOLING_DOWN,
     }
 )
-"""What work and turns bring with them; it says nothing of a moment to come."""
+"""Blockers that other work causes: they say nothing about a later time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blocker:
-    """One thing that hinders. `subject` is the account, agent, process or group it is about."""
+    """One reason. `subject` is the account, agent, process or group that it is about."""
 
     kind: BlockerKind
     phone_id: str = ""  # empty when it is not about a phone
@@ -112,7 +112,7 @@ class AccountNow:
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneNow:
-    """A phone on all its axes, with every account bound to it."""
+    """A phone as it is now, with all accounts that are bound to it."""
 
     phone_id: str
     agent_id: str
@@ -142,7 +142,7 @@ class PhoneNow:
 
 @dataclass(frozen=True, kw_only=True)
 class FarmSnapshot:
-    """The farm as far as some items may use it."""
+    """The part of the farm that some items may use."""
 
     phones: Mapping[str, PhoneNow] = field(default_factory=dict)
     accounts: Mapping[str, AccountNow] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What is done about a phone behind each run: the policy of its pool."""
+"""How an agent cleans a phone after each run: the policy of the phone's groups."""
 
 from collections.abc import Iterable, Mapping
 

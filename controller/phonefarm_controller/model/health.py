@@ -1,4 +1,4 @@
-"""What the controller thinks of a phone, and how much failing is too much."""
+"""The health of a phone, and how many failures lead to a quarantine."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -8,13 +8,13 @@ from typing import Final, Self
 from phonefarm_controller.model.states import Health
 
 DIRTY: Final = "dirty: "
-"""How the reason begins of a phone that nobody confirmed clean."""
+"""The reason of a phone that nobody confirmed to be clean begins with this."""
 PROVING: Final = "proving: "
-"""How it begins, for people, of one whose quarantine is over and that must pass a golden job."""
+"""The reason of a phone that must pass a golden job after its quarantine begins with this."""
 
 
 class Owed(StrEnum):
-    """What keeps a phone in quarantine beside dirt, which may come on top of it."""
+    """What must happen before a quarantine ends; dirt can come on top of it."""
 
     NOTHING = ""
     TIME = "time"  # a round is to be served
@@ -32,7 +32,7 @@ class Blame(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class HealthPolicy:
-    """How much is too much; times in seconds, scaled like the timers."""
+    """How many failures lead to what; times in seconds, scaled like the timers."""
 
     failures: int = 3  # of one phone within the window quarantine it
     window: float = 600
@@ -72,7 +72,7 @@ class HealthPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the controller thinks of a phone. `rounds` are its quarantines by failures so far."""
+    """The health of a phone. `rounds` counts its quarantines because of failures so far."""
 
     health: Health = Health.GOOD
     reason: str = ""  # `<code>: <sentence>`

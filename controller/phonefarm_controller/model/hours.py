@@ -25,7 +25,7 @@ LONGEST_SPAN: Final = 100
 _SPAN: Final = re.compile(r"([a-z,-]+) (\d\d):([0-5]\d)-(\d\d):([0-5]\d)", re.ASCII)
 _ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]*")
 _NO_PLACES: Final = frozenset({"localtime", "posixrules", "Factory"})
-"""Names in some copies of the database that stand for no zone, or for the machine's own."""
+"""Names in some copies of the IANA database that are no zone, or the machine's own zone."""
 _DAY: Final = 24 * 60
 _WEEK: Final = 7 * _DAY
 _STEP: Final = timedelta(hours=3)
@@ -49,14 +49,14 @@ class Hours:
 
 @dataclass(frozen=True, kw_only=True)
 class Period:
-    """Whether hours are open, and until when they stay so; None: for longer than four weeks."""
+    """Whether hours are open, and until when this stays so; None: longer than four weeks."""
 
     open: bool
     until: datetime | None
 
 
 _Span = tuple[int, int]
-"""Minutes since the week began on Monday; the end may lie in the next week."""
+"""Begin and end in minutes since Monday 00:00; the end may be in the next week."""
 
 
 def zone_of(name: str) -> ZoneInfo | None:

@@ -23,7 +23,7 @@ GOLDEN: Final = "golden_job"
 NO_APP: Final = ""
 """The app of work that needs no app profile and no account."""
 NO_ACCOUNT: Final = ""
-"""The account of a lease that holds a phone alone."""
+"""The account of a lease on a phone alone."""
 NO_DEADLINE: Final = datetime(9999, 12, 31, tzinfo=UTC)
 """The deadline of an item that may wait for ever."""
 
@@ -38,7 +38,7 @@ class CancelStrategy(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Cancellation:
-    """A wish to end an item's run, kept on the item until that has ended.
+    """An order to end an item's run; the item keeps it until the run has ended.
 
     A caller's ends the item with it. An operator's who pauses what runs gives it back to the queue.
     """
@@ -51,7 +51,7 @@ class Cancellation:
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One unit to claim. `want_*` is what the request allows; without it, what was chosen."""
+    """One unit to claim. `want_x` is what the request allows, and `x` is what the claim chose."""
 
     item_id: str
     process_id: str

@@ -1,4 +1,4 @@
-"""What agents report of phones and hosts beside the axes, and which of it is worth storing."""
+"""What agents report about phones and hosts, and which changes are worth storing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from phonefarm_common.wire_enums import StageState, Transport
 DEGREES: Final = 1.0
 PERCENT: Final = 2
 STORAGE_PART: Final = 0.01
-"""What drifts by less is no news: it would be written for every phone at every probe."""
+"""A smaller change of free storage is not stored; otherwise every probe would be a write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneReport:
-    """An agent's last report of a phone; facts are None while never read."""
+    """An agent's last report of a phone; a fact that was never read is None."""
 
     stages: tuple[Stage, ...] = ()
     needs_hands: str = ""  # what a person must do; empty when nobody is needed
@@ -46,7 +46,7 @@ class StoredPhoneReport:
 
 @dataclass(frozen=True, kw_only=True)
 class UnidentifiedDevice:
-    """What adb lists and nobody could identify."""
+    """A device that adb lists and the agent could not identify."""
 
     adb_serial: str
     transport: Transport
@@ -56,7 +56,7 @@ class UnidentifiedDevice:
 
 @dataclass(frozen=True, kw_only=True)
 class Incident:
-    """One cause for many phones of a host. An agent's moments are by its own clock."""
+    """One cause that affects many phones of a host. An agent's times are by its own clock."""
 
     incident_id: str
     kind: str

@@ -28,7 +28,7 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """What of a process can change, and what its record needs."""
+    """The part of a process that can change, and what its record needs."""
 
     process_id: str
     process_type: str

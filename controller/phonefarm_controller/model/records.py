@@ -1,4 +1,4 @@
-"""The record of a process: what GET answers and callbacks carry, as plain JSON values."""
+"""The record of a process, which GET returns and callbacks contain, as plain JSON values."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from phonefarm_controller.model.states import ItemState, ProcessState
 from phonefarm_controller.model.times import micros
 
 LONGEST_RESULT: Final = 2 * 1024 * 1024
-"""Characters of outputs in one record: it travels in a message of 8 MiB, and in callbacks."""
+"""The most characters of outputs in a record, which must fit into a message of 8 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a caller asks for, read from the wire and not yet judged."""
+"""What a caller requests, as it was read from the wire and not yet checked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Mode(StrEnum):
-    """Whether a person watches."""
+    """Whether a person watches the run."""
 
     MANUAL = "manual"
     UNATTENDED = "unattended"
@@ -24,7 +24,7 @@ class Routing(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where the work may run; see docs of the public contract."""
+    """Where the work may run; docs/rest.md describes the fields."""
 
     routing: Routing
     phone_id: str | None = None
@@ -85,7 +85,7 @@ class AccountFact:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetFacts:
-    """The farm as far as one batch of requests names it, and the phones of named accounts."""
+    """The part of the farm that one batch of requests names, and the phones of its accounts."""
 
     phones: Mapping[str, PhoneFact] = field(default_factory=dict)
     accounts: Mapping[str, AccountFact] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""How long what has ended is kept: evidence by class, processes whole."""
+"""How long ended work is kept: evidence by class, processes as a whole."""
 
 import re
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ _DURATION: Final = re.compile(r"([1-9][0-9]{0,5})([hd])")
 
 
 class EvidenceClass(StrEnum):
-    """What decides how long a file is kept: the first that fits, from the top."""
+    """The classes of files, each with its own time; the first class that fits counts."""
 
     MANIFEST = "manifest"
-    """The list of what a run left; it tells of files that are gone."""
+    """The list of a run's files; it also names files that are gone."""
     VERIFICATION = "verification"
-    """Of a run that an operator made to prove a capability."""
+    """The files of a run that an operator requested to verify a capability."""
     SUCCESS = "success"
     CANCELLED = "cancelled"
     FAILED = "failed"
-    """Of a run that ended in any other way."""
+    """The files of a run that ended in any other way."""
 
 
 DAYS: Final[Mapping[EvidenceClass, int | None]] = {

@@ -15,7 +15,7 @@ class RetryPolicy:
     retry_most: float = 600
     retry_jitter: float = 0.2
     max_wait: float | None = 24 * 3600
-    """The farm's own limit of waiting, for work without a deadline; None: there is none."""
+    """The farm's own limit on waiting, for work without a deadline; None: there is no limit."""
 
     def scaled(self, factor: float) -> Self:
         """Return the same policy with its back-off multiplied by *factor*."""

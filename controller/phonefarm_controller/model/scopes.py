@@ -11,7 +11,7 @@ PREFIX: Final = "pf_"
 _KEY: Final = re.compile(r"pf_([A-Za-z0-9_-]{43})([0-9a-f]{8})")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 INGEST_SECRET: Final = "ingest_secret"  # noqa: S105 - a name, not a secret
-"""What the server's own secret is called where keys have names."""
+"""The name of the server's own secret, in places where keys have names."""
 
 
 class Scope(StrEnum):

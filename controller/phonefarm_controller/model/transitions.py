@@ -1,15 +1,15 @@
-"""The timeline: every move of a process and of its items, with who made it and why."""
+"""The timeline: each state change of a process and its items, with who caused it and why."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 ACCEPTED: Final = "accepted"
-"""The reason of what was made because a caller asked for it."""
+"""The reason when a caller's request created the work."""
 CANCEL_REQUESTED: Final = "cancel_requested"
-"""How the reason of a wish begins that has moved nothing yet: both states are the same."""
+"""The reason of a cancellation that has not changed a state yet begins with this."""
 CONTROLLER: Final = "controller"
-"""The actor of what the controller does by itself: matching, waiting, watching."""
+"""The actor when the controller acts by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

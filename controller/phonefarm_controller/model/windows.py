@@ -11,9 +11,9 @@ from typing import Final
 from phonefarm_controller.model.hours import Hours, Period, period_at
 
 CLOSED: Final = datetime.min.replace(tzinfo=UTC)
-"""The end of what may not begin at all."""
+"""The value when work may not begin at all."""
 NO_END: Final = datetime.max.replace(tzinfo=UTC)
-"""The end of what no window limits."""
+"""The value when no window sets a limit."""
 _FRESH: Final = timedelta(weeks=1)
 _SEARCHED: Final = timedelta(weeks=5)
 
@@ -62,7 +62,7 @@ def seen_at(window: Window, now: datetime) -> WindowNow:
 
 
 class Periods:
-    """Remembers the present period of hours, so that zones are looked up when it ends only."""
+    """Remembers the current period of hours, and computes the next when it ends."""
 
     def __init__(self) -> None:
         self._known: dict[Hours, tuple[datetime, Period]] = {}
@@ -92,7 +92,7 @@ class Periods:
 
 @dataclass(frozen=True, kw_only=True)
 class Openings:
-    """By when runs that begin now must have ended; what is missing has no limit.
+    """The times at which runs that begin now must have ended; without an entry: no limit.
 
     It is so at every instant from `since` on and before `until`.
     """

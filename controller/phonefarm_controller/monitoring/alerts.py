@@ -1,4 +1,4 @@
-"""Alerts: the checks of doctor that have been wrong for long enough to tell somebody."""
+"""Alerts: the checks of doctor that have been wrong for long enough to report them."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,16 +13,16 @@ from phonefarm_controller.store.loop_leases import Tenure
 
 PERIOD_SECONDS: Final = 15.0
 ON_SECONDS: Final = 60.0
-"""A check must be wrong for so long before its alert turns on."""
+"""A check must be wrong for this long before its alert turns on."""
 OFF_SECONDS: Final = 300.0
-"""A check must be ok for so long before its alert turns off."""
+"""A check must be ok for this long before its alert turns off."""
 
 Level = tuple[str, Severity]
-"""A check that is at least so bad."""
+"""A check whose severity is at least this."""
 
 
 class AlertLevels:
-    """Decides, from one examination to the next, which alerts are on; a flapping one stays on."""
+    """Decides after each examination which alerts are on; one that comes and goes stays on."""
 
     def __init__(
         self,

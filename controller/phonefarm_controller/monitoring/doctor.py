@@ -1,4 +1,4 @@
-"""Examine: how this controller and its farm are, each part with what helps."""
+"""Checks this controller and its farm, and names a remedy for each problem."""
 
 import time
 from dataclasses import dataclass
@@ -48,16 +48,16 @@ from phonefarm_controller.store import (
 from phonefarm_controller.store.database import Database, Transaction
 
 CLOCK_SECONDS: Final = 2.0
-"""How far this host's clock may be from the database's: times that people read come from both."""
+"""This host's clock may differ this much from the database's; people read times from both."""
 LAST_SHARE: Final = 0.25
-"""A certificate is renewed at half its life: with a quarter left something keeps it from it."""
+"""With less of its lifetime left, a certificate's renewal has failed: it is due at half."""
 SAMPLE: Final = 100
-"""Waiting items whose reasons are read: those that their deadlines end first."""
+"""The reasons of this many waiting items are read: those with the earliest deadlines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examination:
-    """What was found, in a fixed order of checks; `summary` is the farm in one line.
+    """The findings, in a fixed order of checks; `summary` describes the farm in one line.
 
     It is not `complete` while the database does not answer.
     """
@@ -68,7 +68,7 @@ class Examination:
 
 
 class Doctor:
-    """Checks everything; what cannot be checked is a finding too."""
+    """Runs all checks; a check that fails itself is a finding too."""
 
     def __init__(
         self,

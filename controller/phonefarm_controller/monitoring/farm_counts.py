@@ -24,9 +24,9 @@ class FarmCounts:
 
     phones: Mapping[str, int] = field(default_factory=dict)  # by state
     items: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
-    """By app, capability and state; those that are not ended."""
+    """Items that have not ended, by app, capability and state."""
     oldest_seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    """By app and capability: how long the item that has waited longest could have been claimed."""
+    """For how long the oldest claimable item has waited, by app and capability."""
     deliveries: Mapping[str, int] = field(default_factory=dict)  # by state; not settled
 
 

@@ -1,4 +1,4 @@
-"""How the doctor words what it finds: verdicts, numbers with their noun, and lists of names."""
+"""Builds the sentences of the doctor: numbers with their nouns, and lists of names."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from phonefarm_controller.alarms import Finding, Severity
 
 MOST_NAMES: Final = 5
-"""Names that one finding lists; it only counts the others."""
+"""One finding lists at most this many names, and only counts the others."""
 
 
 def ok(check: str, text: str) -> Finding:

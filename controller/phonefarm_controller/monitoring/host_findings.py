@@ -1,4 +1,4 @@
-"""What the doctor finds of hosts: agents, their versions and certificates, drains, gateways."""
+"""The doctor's checks of hosts: agents, their versions and certificates, drains, gateways."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -60,7 +60,7 @@ _READINGS = (
 
 
 class ControllerMetrics:
-    """A collector of prometheus_client; called in its thread, so it reads what threads may."""
+    """A collector for prometheus_client. It runs in another thread, and reads only safe values."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class ControllerMetrics:
         yield oldest
         deliveries = GaugeMetricFamily(
             "phonefarm_controller_callbacks_owed",
-            "Callbacks that the farm still has to send; every controller reports all of them",
+            "Callbacks that are not settled; every controller reports all of them",
             labels=["state"],
         )
         for state, count in sorted(now.deliveries.items()):

@@ -1,4 +1,4 @@
-"""What the doctor finds of phones: each phone stands in one class, that of its first problem."""
+"""The doctor's check of phones: each phone is in one class, that of its first problem."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ class PhoneClass:
     one: str
     many: str
     wrong: bool = True
-    """Somebody should know; False for what is a plan, or for what another check tells."""
+    """True if it is a problem; False if it was planned, or if another check reports it."""
 
     def of(self, count: int) -> str:
         """Return the class for so many phones."""
@@ -55,7 +55,7 @@ _CLASSES: Final[Mapping[BlockerKind, PhoneClass]] = {
     _K.PHONE_COOLING_DOWN: _alike("resting", wrong=False),
     _K.NOT_OFFERED: _alike("not offered yet", wrong=False),
 }
-"""In the order in which problems count: what a person must repair first comes first."""
+"""The classes in the order of importance: what a person must repair comes first."""
 
 
 def phone_class(blockers: Iterable[Blocker]) -> tuple[PhoneClass, Blocker | None]:

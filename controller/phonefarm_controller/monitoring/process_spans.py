@@ -16,7 +16,7 @@ from phonefarm_controller.model.transitions import Transition
 from phonefarm_controller.store.runs import EndedAction, Run
 
 MOST_ITEMS: Final = 100
-"""Items of a process whose spans are sent: collectors, and people who look, have limits."""
+"""The farm sends spans of at most this many items of a process; collectors have limits."""
 
 _WAITS: Final = {
     ItemState.QUEUED: "wait in queue",
@@ -34,11 +34,11 @@ class EndedProcess:
     process: Process
     timeline: Sequence[Transition]
     items: Mapping[str, Item]
-    """Those whose spans are sent, by id."""
+    """The items whose spans are sent, by id."""
     runs: Mapping[tuple[str, int], Run]
-    """By item and attempt."""
+    """The runs by item and attempt."""
     actions: Mapping[str, Sequence[EndedAction]]
-    """By run."""
+    """The ended actions of each run."""
 
 
 def span_of(ended: EndedProcess) -> FinishedSpan:

@@ -24,11 +24,11 @@ from phonefarm_controller.store.pending_transitions import PendingTransition
 
 POLL_SECONDS: Final = 5.0
 MOST_WAITING: Final = 10_000
-"""Ended processes that wait for their spans to be made; beyond it, the oldest get none."""
+"""At most this many ended processes wait for their spans; beyond it, the oldest get none."""
 MOST_TRANSITIONS: Final = 20_000
-"""Entries of a timeline that are read: a group of 1,000 items, each with some runs, has fewer."""
+"""At most this many timeline entries are read; even a group of 1,000 items has fewer."""
 LAST_SECONDS: Final = 3.0
-"""How long a controller that stops goes on making spans."""
+"""A controller that stops continues to make spans for this long."""
 
 log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""The stall detector: raises alarms for work that could go on and does not."""
+"""The stall detector: raises alarms for work that could continue and does not."""
 
 import asyncio
 import time
@@ -21,14 +21,14 @@ UNCLEAN: Final = frozenset({LeaseState.RELEASING, LeaseState.DIRTY})
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What waits in the farm, as of one moment."""
+    """The waiting work of the farm, at one moment."""
 
     claimable: frozenset[str]
-    """The items that could be claimed now, by the claim's own rules, for phones offered here."""
+    """The items that a claim could take now for phones that agents offer to this controller."""
     unclean: Mapping[str, str]
-    """The phones whose run is over and which are not clean, by lease."""
+    """The phones whose run has ended and that are not clean, by lease."""
     oldest_callback: float
-    """Seconds since the oldest callback was made that is not delivered; 0 when all are."""
+    """The age of the oldest undelivered callback in seconds; 0 if all are delivered."""
 
 
 @uninterrupted
@@ -47,7 +47,7 @@ async def survey_farm(database: Database, claim: Claim, offers: Sequence[Offered
 
 
 class StallDetector:
-    """Remembers since when it sees what should pass, by its own monotonic clock only."""
+    """Remembers, by its own monotonic clock, since when each waiting thing has waited."""
 
     def __init__(
         self,
@@ -99,8 +99,8 @@ class StallDetector:
         wrong = ""
         if waited >= limits.stuck:
             wrong = (
-                f"an item that could run on an offered phone has been waiting for {waited:.0f} s "
-                f"without being claimed; claimable items: {len(survey.claimable)}"
+                f"an item could run on an offered phone, but no controller has claimed it for "
+                f"{waited:.0f} s; claimable items: {len(survey.claimable)}"
             )
         tell(AlarmName.SCHEDULER_STUCK, waited, wrong)
         unclean = self._oldest(self._unclean, survey.unclean)

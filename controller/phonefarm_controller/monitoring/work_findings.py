@@ -1,4 +1,4 @@
-"""What the doctor finds of work: pauses, the queue, callbacks and alerts not taken."""
+"""The doctor's checks of work: pauses, the queue, callbacks, and undelivered alerts."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from phonefarm_controller.store.deliveries import Delivery, FailingReceiver
 
 ALERTS_CHECK: Final = "alerts"
 LATE: Final = timedelta(minutes=1)
-"""A gateway sends an event at once: one that nobody has tried for longer has no gateway."""
+"""Gateways send an event at once, so after this time no gateway has tried to send it."""
 MOST_QUEUED: Final = 1000
 MOST_REASONS: Final = 3
 _K = BlockerKind

@@ -1,4 +1,4 @@
-"""Store the newest runtime snapshot that a caller's strategy sends for an account."""
+"""Stores the newest snapshot of a caller's strategy for an account."""
 
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.processes.content import check_account

@@ -1,4 +1,4 @@
-"""Cancel a process: end what waits, order what runs to stop; answer without waiting for agents."""
+"""Cancels a process: ends waiting items, orders runs to stop, and does not wait for agents."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ _STRENGTH: Final[Mapping[CancelStrategy, int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class CancelRequest:
-    """A caller's wish to end a process."""
+    """A caller's request to end a process."""
 
     process_id: str
     reason: str
@@ -43,7 +43,7 @@ class CancelRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class CancelAnswer:
-    """What the cancellation led to, as of its transaction."""
+    """The effect of the cancellation, as of its transaction."""
 
     process: Process
     ignored: bool

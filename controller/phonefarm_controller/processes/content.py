@@ -1,4 +1,4 @@
-"""Content ingest: a content of an account becomes one post_video item, however often it comes."""
+"""Content ingest: each content of an account becomes one post_video item, even if sent twice."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ from phonefarm_controller.store.database import Database, Transaction
 
 CAPABILITY: Final = "post_video"
 SYSTEM: Final = "ingest"
-"""The `requested_by.system` of what was ingested."""
+"""The `requested_by.system` of ingested content."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class IngestRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Ingested:
-    """What the content became; its item's state is that of now."""
+    """The work for a content; the state of its item is the current one."""
 
     process_id: str
     item_id: str
@@ -72,7 +72,7 @@ class CancelledContent:
 
 
 class ContentIngest:
-    """Turns contents into processes, finds them again, and cancels those that wait."""
+    """Creates processes from contents, finds them again, and cancels those that wait."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ from phonefarm_controller.store.database import Transaction
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSpec:
-    """Work that somebody asked for, in whichever way. `ready_at` is not in the past."""
+    """Work that was requested in any way. `ready_at` is not in the past."""
 
     process_type: str
     request_id: str | None

@@ -11,7 +11,7 @@ from phonefarm_controller.model.states import RunState
 
 @dataclass(frozen=True, kw_only=True)
 class ActionDetails:
-    """One planned action, and how far the attempt now or last came with it."""
+    """One planned action, and how far the latest attempt came with it."""
 
     index: int
     kind: str
@@ -39,7 +39,7 @@ class AttemptDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class ItemDetails:
-    """An item with everything that is known of it."""
+    """An item with everything that is known about it."""
 
     item: Item
     process_type: str

@@ -19,18 +19,18 @@ from phonefarm_controller.store.process_search import PageEnd, ProcessFilter
 
 MOST_TRANSITIONS: Final = 10_000
 MOST_BYTES: Final = 6 * 1024 * 1024
-"""Of their reasons and all else: they travel in one message of 8 MiB."""
+"""The most bytes of transitions with their reasons in one message of 8 MiB."""
 _REST_BYTES: Final = 400
-"""A transition's fields without its reason, written out."""
+"""The size of a transition's fields without its reason, in bytes."""
 MOST_TOGETHER: Final = 5 * 1024 * 1024
-"""About how many bytes one page has: it must fit in a message of 8 MiB."""
+"""A page has about this many bytes, because it must fit into a message of 8 MiB."""
 MOST_PER_CHARACTER: Final = 4
-"""Bytes of UTF-8."""
+"""The most bytes of a character in UTF-8."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Records, newest first; *end* is where the next page begins, None when there is none."""
+    """Records, newest first; the next page begins at *end*, None on the last page."""
 
     records: list[dict[str, Any]]
     end: PageEnd | None

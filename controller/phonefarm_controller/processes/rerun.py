@@ -33,13 +33,13 @@ from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.processes import StoredRequest
 
 LONGEST_BASE: Final = 240
-"""Characters that are kept of a request id, so that the number behind it has room."""
+"""A request id is cut to this many characters, to leave room for the number after it."""
 _NUMBERED: Final = re.compile(r"(.*)~([1-9][0-9]{0,3})", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RerunRequest:
-    """Which process, and which of its items; `not_posted`: somebody looked, and it was not."""
+    """A process and its items to repeat; `not_posted`: somebody checked that they did not post."""
 
     process_id: str
     failed_only: bool
@@ -51,7 +51,7 @@ class RerunRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class RerunResult:
-    """The process that repeats the request; `already`: it did before."""
+    """The process that repeats the request; `already`: an earlier rerun created it."""
 
     process_id: str
     request_id: str
@@ -60,7 +60,7 @@ class RerunResult:
 
 
 class RerunProcess:
-    """Repeats requests, each once: asking twice makes no second process."""
+    """Repeats requests, each only once: a second rerun returns the same new process."""
 
     def __init__(
         self,

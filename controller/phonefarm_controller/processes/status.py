@@ -1,4 +1,4 @@
-"""Status rollup: a process's status follows its items, and callers are told by deliveries.
+"""Derives a process's status from its items, and writes the deliveries for callers.
 
 The caller holds the locks: processes first, then items, then phones, then accounts, each by id.
 """

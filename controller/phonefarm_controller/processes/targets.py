@@ -1,4 +1,4 @@
-"""From a target to the phones and accounts an item may use."""
+"""Finds the phones and accounts that an item may use, from the target of its request."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +14,7 @@ MOST_IN_A_GROUP: Final = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """Where one item may run. Without a phone and an account any fit phone of the group will do."""
+    """Where one item may run. Without phone and account, any fit phone of the group will do."""
 
     app: str
     phone_id: str | None = None

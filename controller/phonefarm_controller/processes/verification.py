@@ -1,4 +1,4 @@
-"""Verification runs on a phone: that a capability works, or what an app profile finds."""
+"""Runs on a phone that verify a capability, or check an app profile."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -40,19 +40,19 @@ from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.verifications import Verification
 
 SYSTEM: Final = "verification"
-"""The `requested_by.system` of what is asked for here."""
+"""The `requested_by.system` of verification runs."""
 
 EVIDENCE: Final = "verified"
-"""How the files begin that a verification leaves at its end."""
+"""The names of a verification's last files begin with this."""
 _NEEDED: Final = {("screenshot", f"{EVIDENCE}.png"), ("ui_dump", f"{EVIDENCE}.xml")}
 
 REAL_RUNTIMES: Final = frozenset({"docker", "process"})
-"""Those that drive a phone. The dummy acts nothing out; an older agent does not say."""
+"""The runtimes that drive a phone. The dummy drives none, and an older agent reports none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationRequest:
-    """Who wants to try something on which phone; without an account the one active there."""
+    """Who requests which run on which phone; without an account, the only active account."""
 
     phone_id: str
     account_id: str | None
@@ -67,7 +67,7 @@ class VerificationRequest:
 
 
 class VerificationRuns:
-    """Enqueues proofs, and records them once they are done."""
+    """Enqueues verification runs, and records them when they have completed."""
 
     def __init__(
         self,

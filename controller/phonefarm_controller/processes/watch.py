@@ -1,4 +1,4 @@
-"""Watch processes as they move: one reader of the database for any number of watchers.
+"""Watches processes: one reader of the database serves any number of watchers.
 
 Commits of this controller wake the reader; those of another are found by polling once a second.
 Each read takes heads first, then transitions, then the record: an event's record is never older
@@ -32,11 +32,11 @@ from phonefarm_controller.store.transitions import Head
 log = structlog.get_logger()
 
 MOST_AT_ONCE: Final = 200
-"""Processes in one transaction of the reader."""
+"""One transaction of the reader covers at most this many processes."""
 MOST_TOGETHER: Final = 1000
-"""Transitions in one event."""
+"""An event has at most this many transitions."""
 REMEMBERED: Final = 256
-"""Transitions of a process that are kept for its watchers; who is further behind reads itself."""
+"""The newest transitions that are kept; a watcher who is further behind reads for itself."""
 
 
 _UNSEEN: Final = Head(number=0, ended=False)
@@ -44,7 +44,7 @@ _UNSEEN: Final = Head(number=0, ended=False)
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessEvent:
-    """What a watcher had not seen, oldest first, and the record as of then or a moment later.
+    """The transitions that a watcher has not seen, oldest first, and a record that is as new.
 
     `number` is that of the newest transition in it; of the last one seen before when there is none.
     """
@@ -57,7 +57,7 @@ class ProcessEvent:
 
 @dataclass(kw_only=True, eq=False)
 class _WatchedProcess:
-    """A watched process, as far as the reader has seen it."""
+    """A watched process, and what the reader has seen of it."""
 
     head: Head = _UNSEEN
     since: int = 0  # every transition behind this number, up to the head, is in `recent`
@@ -222,9 +222,9 @@ def _parts(process_ids: Iterable[str]) -> Iterator[list[str]]:
 
 
 POLL_SECONDS: Final = 1.0
-"""How late a move by another controller may be seen."""
+"""A change by another controller is seen at most this late."""
 LEAST_PAUSE_SECONDS: Final = 0.01
-"""Changes that come closer together are sent together."""
+"""Changes that are closer together than this are sent together."""
 
 
 async def run_process_watch(

@@ -32,7 +32,7 @@ from phonefarm_controller.runs.report import Ack
 from phonefarm_controller.runs.start_gate import StartAnswer
 
 MOST_ASSIGNED_BYTES: Final = 4 * 1024 * 1024
-"""Of plans in one message: half of what the channel takes; one plan is far smaller."""
+"""The most bytes of plans in a message: half of what a channel takes; a plan is far smaller."""
 
 READINESS_TO_WIRE: Final = {
     Readiness.UNKNOWN: pb.READINESS_UNKNOWN,

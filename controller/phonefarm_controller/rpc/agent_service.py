@@ -43,11 +43,11 @@ log = structlog.get_logger()
 RenewLeases = Callable[[str, int, Sequence[RunRef]], Awaitable[list[RunRef] | None]]
 
 UNTAKEN: Final = 256
-"""How many messages of one kind may wait before the agent's stream is not read further."""
+"""When this many messages of one kind wait, the agent's stream is read no further."""
 
 
 class _SessionOver(Exception):  # noqa: N818 - an ending, not an error
-    """The session is over: superseded, closed, or the agent parted."""
+    """The session is over: superseded or closed, or the agent has left."""
 
 
 class _Conversation:

@@ -1,4 +1,4 @@
-"""Who calls, and what that lets them do."""
+"""Finds out who calls, and what the caller may do."""
 
 import hashlib
 import hmac
@@ -25,7 +25,7 @@ _NO_GATEWAY: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who calls, by the name of the key shown (`ingest_secret` for the server's own)."""
+    """A caller, by the name of the key that it sent (`ingest_secret`: the server's own)."""
 
     name: str
     scopes: frozenset[Scope]
@@ -41,7 +41,7 @@ class Caller:
 
 
 _CALLER: Final[ContextVar[Caller]] = ContextVar("caller")
-"""Of the call that the current task serves."""
+"""The caller of the call that the current task serves."""
 
 
 def caller() -> Caller:
@@ -51,7 +51,7 @@ def caller() -> Caller:
 
 @dataclass(frozen=True, kw_only=True)
 class Authenticator:
-    """The secrets this controller accepts; None where none is configured."""
+    """The secrets that this controller accepts; None for each that is not configured."""
 
     ingest_secret: str | None
     agent_token: str | None

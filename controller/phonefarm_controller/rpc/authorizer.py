@@ -18,7 +18,7 @@ Behavior = Callable[[Any, Context], Awaitable[Any]]
 
 
 class Access(Enum):
-    """Who may call a method that asks for no scope."""
+    """Who may call a method that requires no scope."""
 
     ANY_KEY = auto()
     AGENT = auto()
@@ -108,11 +108,11 @@ METHODS: Final[Mapping[str, Scope | Access]] = {
     "CallbackService/LeaseDeliveries": Access.GATEWAY,
     "CallbackService/ReportDeliveries": Access.GATEWAY,
 }
-"""Every method of `phonefarm.v1`, and what its caller must show."""
+"""Every method of `phonefarm.v1`, and what its caller needs."""
 
 _OURS: Final = "/phonefarm.v1."
 _STANDARD: Final = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
-"""gRPC's own services: for everybody, and with errors of their own."""
+"""gRPC's own services: everybody may call them, and they have their own errors."""
 
 _KINDS: Final[Mapping[tuple[bool, bool], tuple[str, Callable[..., Handler]]]] = {
     (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
@@ -120,12 +120,12 @@ _KINDS: Final[Mapping[tuple[bool, bool], tuple[str, Callable[..., Handler]]]] = 
     (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
     (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
 }
-"""By whether the requests and the responses are streams."""
+"""The kind of a method, by whether its requests and responses are streams."""
 
 
 # Generic in its stubs alone.
 class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Lets a call reach its method when the table allows its caller, and translates its errors.
+    """Lets a call pass if the table allows its caller, and translates the errors.
 
     A method that the table lacks is not served.
     """

@@ -26,7 +26,7 @@ MOST_LEASED: Final = 100
 LONGEST_GATEWAY_ID: Final = 128
 MOST_WAIT_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 5.0
-"""How late a delivery can be noticed whose hint was lost."""
+"""If the hint for a delivery is lost, the delivery is noticed at most this late."""
 
 _OUTCOMES: Final = {
     pb.DELIVERY_OUTCOME_DELIVERED: DeliveryOutcome.DELIVERED,

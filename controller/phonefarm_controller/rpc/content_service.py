@@ -27,7 +27,7 @@ from phonefarm_controller.store.account_snapshots import Snapshot
 
 MOST_VERSION: Final = 2**63 - 1
 LONGEST_SNAPSHOT: Final = 64 * 1024
-"""Characters of JSON: every run of the account carries it."""
+"""The most characters of JSON in a snapshot, because every run of the account gets it."""
 
 
 class ContentService(content_pb2_grpc.ContentServiceServicer):

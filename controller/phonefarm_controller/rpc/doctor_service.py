@@ -1,4 +1,4 @@
-"""DoctorService: how the farm is, and the events that tell of it."""
+"""DoctorService: the checks of the farm, and the events that report alerts."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Reasons as gRPC codes, with google.rpc details."""
+"""Translates reasons to gRPC codes, with google.rpc details."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -55,7 +55,7 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.AGENT_ID_NOT_YOURS: Code.PERMISSION_DENIED,
     Reason.INTERNAL: Code.INTERNAL,
 }
-"""Every other reason is INVALID_ARGUMENT."""
+"""The codes of reasons; every other reason is INVALID_ARGUMENT."""
 
 
 LONGEST_REASON: Final = 256
@@ -63,7 +63,7 @@ LONGEST_SENTENCE: Final = 1000
 LONGEST_FIELD: Final = 200
 LONGEST_PROBLEM: Final = 300
 MOST_PROBLEMS: Final = 10
-"""An error travels in trailing metadata, of which clients take 8 KiB; it repeats callers' words."""
+"""An error names at most this many fields: it must fit into 8 KiB of trailing metadata."""
 
 
 async def refuse(context: Context, error: FarmError) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The farm's stream: its events to messages, and its cursors, which only we read."""
+"""Translates the farm's stream: its events to messages, and its cursors both ways."""
 
 from collections.abc import Iterator
 from typing import Final, assert_never

@@ -42,9 +42,9 @@ from phonefarm_controller.scheduler.windows import Windows
 
 MOST_ENTRIES: Final = 1000
 ENTRIES: Final = 100
-"""Of the audit in one answer, and where no number is asked for."""
+"""The audit entries in one answer, if the caller gives no number."""
 KEY_SECONDS: Final = 5.0
-"""How long after a key counts no more its stream ends."""
+"""When a key is not valid any longer, its stream ends within this time."""
 
 
 class FleetService(fleet_pb2_grpc.FleetServiceServicer):

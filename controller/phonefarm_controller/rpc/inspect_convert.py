@@ -20,7 +20,7 @@ from phonefarm_controller.scheduler.explanation import Explanation, ItemExplanat
 from phonefarm_controller.store.deliveries import FailingReceiver
 
 MOST_ATTEMPTS: Final = 20
-"""Of a delivery that are shown, the newest."""
+"""The newest attempts that are shown of a delivery."""
 
 
 def event_to_wire(event: ProcessEvent) -> pb.ProcessEvent:

@@ -1,4 +1,4 @@
-"""Filters, limits and cursors of lists, read from the wire; only we read cursors."""
+"""Reads the filters, limits and cursors of lists; clients do not interpret cursors."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -40,7 +40,7 @@ MOST_STRANGERS: Final = 200
 MOST_SERIALS: Final = 500
 MOST_STAGES: Final = 30
 MOST_TOLD: Final = 100
-"""Incidents, and steps of recovery."""
+"""The most incidents, and the most recovery steps, in one report."""
 
 
 def unidentified_devices_of(reports: Iterable[pb.PhoneReport]) -> tuple[UnidentifiedDevice, ...]:

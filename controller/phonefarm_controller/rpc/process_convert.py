@@ -40,7 +40,7 @@ _STRATEGIES: Final = {
 }
 DEFAULT_WINDOW_SECONDS: Final = 10
 MOST_NAMED: Final = 10_000
-"""Ids in one list; how many different ones make a group is for the planner to judge."""
+"""The most ids in one list; the planner limits how many different ones a group may have."""
 
 
 def inputs_of(text: str) -> Mapping[str, Any]:

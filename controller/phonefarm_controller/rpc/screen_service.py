@@ -1,4 +1,4 @@
-"""ScreenService: what phones show, for gateways."""
+"""ScreenService: sends the screens of phones to gateways."""
 
 import asyncio
 import time
@@ -21,16 +21,16 @@ from phonefarm_controller.screens.access import HoldRun, ScreenAccess, ScreenPho
 from phonefarm_controller.screens.links import Places, unavailable
 
 KEY_SECONDS: Final = 5.0
-"""How often a viewer's key is looked up again."""
+"""The key of a viewer is checked again this often."""
 HOLD_SECONDS: Final = 1.0
-"""How often a hold is looked for while there is none, and how often the same refusal is said."""
+"""Without a hold, the hold is looked for this often, and a refusal is repeated this often."""
 STILL_SECONDS: Final = 60.0
 MOST_CONTROL: Final = 262_144
-"""Bytes; scrcpy's largest control message (ControlMessage.java, MESSAGE_MAX_SIZE)."""
+"""The size of scrcpy's largest control message (ControlMessage.java, MESSAGE_MAX_SIZE)."""
 
 
 class ScreenService(screen_pb2_grpc.ScreenServiceServicer):
-    """Brings what agents show to viewers."""
+    """Connects viewers with the agents whose screens they watch."""
 
     def __init__(
         self, *, auth: Authenticator, access: ScreenAccess, links: ScreenLinks, most: int

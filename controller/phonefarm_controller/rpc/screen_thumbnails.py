@@ -14,11 +14,11 @@ from phonefarm_controller.screens.access import ScreenAccess
 
 MOST_PHONES = 200
 AGAIN_SECONDS = 10.0
-"""After what time an agent that was away is asked again."""
+"""An agent that was away is asked again after this time."""
 
 
 class ThumbnailWatcher:
-    """Sends the newest thumbnail of each phone in view; memory is one thumbnail a phone."""
+    """Sends the newest thumbnail of each phone in view; keeps one thumbnail of each phone."""
 
     def __init__(self, *, access: ScreenAccess, links: ScreenLinks, context: Context) -> None:
         self._access = access

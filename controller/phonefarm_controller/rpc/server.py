@@ -64,7 +64,7 @@ GRACE_SECONDS = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """Everything that is served on one port or another."""
+    """Every service, on whichever port."""
 
     processes: ProcessService
     agents: AgentService
@@ -83,7 +83,7 @@ class Services:
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """Where it listens; the latter two are 0 without doors for other hosts."""
+    """The ports on which it listens; the last two are 0 if other hosts cannot join."""
 
     plain: int
     tls: int = 0

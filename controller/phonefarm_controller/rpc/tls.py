@@ -17,7 +17,7 @@ class TlsListeners:
     tls: tuple[str, int]
     mtls: tuple[str, int]
     authority: bytes
-    """PEM; who connects to `mtls` must have a certificate of it."""
+    """The authority as PEM; a client of `mtls` must have a certificate that it signed."""
     new_identity: Callable[[], ServerIdentity]
 
 

@@ -19,7 +19,7 @@ CREATING: Final = frozenset(
         "VerificationService/CheckProfile",
     }
 )
-"""The methods whose response names the process that they created, or that was there before."""
+"""The methods whose response names the process, whether it is new or existed before."""
 
 _Behavior = Callable[[Any, Context], Awaitable[Any]]
 

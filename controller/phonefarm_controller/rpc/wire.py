@@ -1,4 +1,4 @@
-"""What all messages share: JSON read strictly, moments, cursors, and how long a text may be."""
+"""What all messages share: strict JSON, times, cursors, and the limits of texts."""
 
 import base64
 import json
@@ -12,12 +12,12 @@ from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.times import micros
 
 DEEPEST: Final = 32
-"""Values nested deeper could not be written again everywhere, for want of stack."""
+"""The deepest nesting of values; deeper values could overflow the stack of a later reader."""
 LONGEST_ID: Final = 256
 LONGEST_TEXT: Final = 4000
 LONGEST_JSON: Final = 256 * 1024
 LAST_YEAR: Final = 9998
-"""Days are added to moments, and 9999 is the last year that a datetime knows."""
+"""The last year that is accepted: days may be added, and datetime ends with the year 9999."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -90,7 +90,7 @@ def _no_number(word: str) -> NoReturn:
 
 
 _DECODER: Final = json.JSONDecoder(parse_constant=_no_number)
-"""Made once: json.loads with an argument makes a decoder for every call."""
+"""Created once, because json.loads with an argument creates a decoder for every call."""
 
 
 def _is_deep(value: Any) -> bool:

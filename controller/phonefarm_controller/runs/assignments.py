@@ -1,4 +1,4 @@
-"""Build the assignments that agents get for the claims they hold."""
+"""Builds the assignments that agents get for claimed items."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from phonefarm_controller.store import app_profiles, items
 from phonefarm_controller.store.database import Transaction
 
 CleanUpSteps = Callable[[Transaction], Awaitable[Mapping[str, frozenset[CleanupStep]]]]
-"""Returns the steps of the phones whose pools want other than every step."""
+"""Returns the clean-up steps of phones whose groups set steps."""
 
 
 class AssignmentBuilder:

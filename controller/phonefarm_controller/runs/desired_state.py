@@ -1,4 +1,4 @@
-"""The desired state: all that an agent should do; repeated, so that a lost message does no harm."""
+"""The desired state: all orders to an agent, sent again and again in case one is lost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from phonefarm_controller.store.leases import HeldWork
 
 @dataclass(frozen=True, kw_only=True)
 class DesiredState:
-    """What one agent should do."""
+    """All orders to one agent."""
 
     claimed: tuple[Assignment, ...]
     executing: tuple[RunRef, ...]
     stops: tuple[Stop, ...]
     screens: tuple[str, ...]
-    """The tickets of those who wait to see a screen."""
+    """The tickets of viewers who wait to see a screen."""
 
 
 class DesiredStateReader:

@@ -1,4 +1,4 @@
-"""End leases and runs that no agent speaks for, each by compare-and-set under lock."""
+"""Ends leases and runs that no agent reports any longer, each by compare-and-set under lock."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class LeaseExpiry:
-    """Ends silent leases, late starts, endless runs and clean-ups, and what an agent forgot."""
+    """Ends silent leases, late starts, endless runs and clean-ups, and runs that an agent lost."""
 
     def __init__(
         self,

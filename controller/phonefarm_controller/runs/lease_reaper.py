@@ -44,7 +44,7 @@ async def held_leases(database: Database) -> list[HeldLease]:
 
 @dataclass(frozen=True, kw_only=True)
 class _LeaseProgress:
-    """How far a lease was; equal ones mean that it was not renewed in between."""
+    """The progress of a lease; equal values mean that nobody renewed it in between."""
 
     state: LeaseState
     renewals: int
@@ -52,7 +52,7 @@ class _LeaseProgress:
 
 
 class LeaseReaper:
-    """Remembers since when each lease is unchanged."""
+    """Remembers since when each lease has not changed."""
 
     def __init__(
         self, *, database: Database, expiry: LeaseExpiry, timers: Timers, clock: Clock

@@ -1,4 +1,4 @@
-"""Record what agents report of runs: progress, endings, released phones. Fenced and idempotent."""
+"""Records what agents report about runs. Each write is fenced, and repeating it is harmless."""
 
 import json
 import random
@@ -59,12 +59,12 @@ _KINDS: Final = {
     PhoneReleased: "phone_released",
 }
 _encode: Final = json.JSONEncoder(default=vars).encode
-"""Made once: json.dumps with an argument makes an encoder for every call."""
+"""Created once, because json.dumps with an argument creates an encoder for every call."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ack:
-    """Every record of the run up to *sequence* is kept or known to be of no use."""
+    """Every record of the run up to *sequence* is stored, or is known to be useless."""
 
     run_id: str
     epoch: int
@@ -72,7 +72,7 @@ class Ack:
 
 
 class RecordReports:
-    """Takes records of many runs at once."""
+    """Stores the records of many runs at a time."""
 
     def __init__(
         self,

@@ -23,16 +23,16 @@ from phonefarm_controller.store import agents, groups, pauses, phones, windows
 from phonefarm_controller.store.database import Database, Transaction
 
 PAUSED: Final = "paused"
-"""Why a run is taken back at the gate, uncharged, when an operator has paused its work."""
+"""The reason when the gate takes a run back because of a pause; it counts as no attempt."""
 DRAINING: Final = "draining"
-"""The same when an operator wants its phone free, or its host empty."""
+"""The reason when an operator drains its phone or its host."""
 OUTSIDE_WINDOW: Final = "outside_window"
-"""The same when a window has closed meanwhile, or would before the run's time limit."""
+"""The reason when a window has closed, or would close before the run's time limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartRequest:
-    """A run that is prepared and has not acted; *term* is of the session that tells it.
+    """A prepared run that has not acted yet; *term* is that of the session that reports it.
 
     *asked_at* is the agent's own, for its answer.
     """
@@ -46,7 +46,7 @@ class StartRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class StartAnswer:
-    """`stop` is None for go, else why the run must not act, and how it is to be stopped.
+    """The gate's answer: `stop` is None for go; otherwise it says why and how the run must stop.
 
     Go is good for *seconds_left* from when it was asked for; 0: for ever, it has begun already.
     """
@@ -60,7 +60,7 @@ class StartAnswer:
 
 
 class StartGate:
-    """Answers many runs at once; repeating a question repeats its answer."""
+    """Answers many runs at a time; a repeated question gets the same answer."""
 
     def __init__(self, *, database: Database, deliveries_made: Callable[[], None]) -> None:
         self._database = database
@@ -137,7 +137,7 @@ def _decide(work: UnitOfWork, ask: StartRequest, orders: "_Orders", periods: Per
 
 @dataclass(frozen=True, kw_only=True)
 class _Orders:
-    """What operators have ordered that concerns the runs at the gate."""
+    """The orders of operators that concern the runs at the gate."""
 
     paused: Sequence[Pause]
     drained_hosts: Collection[str]

@@ -20,7 +20,7 @@ class Durations:
     """How long the runs of one capability took, from `go` to their end."""
 
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
-    """Runs up to each bound, and last those that took longer; not cumulative."""
+    """The runs within each bound, and last the longer ones; not cumulative."""
     seconds: float = 0.0
 
     def add(self, seconds: float) -> None:
@@ -32,7 +32,7 @@ class Durations:
 
 @dataclass
 class RunTotals:
-    """The runs that ended, by capability, outcome and failure code; a thread may read it."""
+    """Runs that have ended, by capability, outcome and failure code; threads may read it."""
 
     ended: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     durations: dict[str, Durations] = field(default_factory=dict)

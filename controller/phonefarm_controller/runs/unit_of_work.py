@@ -1,4 +1,4 @@
-"""A unit of work: rows read under lock, moved, and written together."""
+"""A unit of work: rows are read under lock, changed, and written together."""
 
 from collections.abc import Mapping
 from typing import Final, TypeVar
@@ -19,7 +19,7 @@ _UNSCALED: Final = HealthPolicy()
 
 
 class UnitOfWork:
-    """The rows one batch touches, read under lock, and what they become."""
+    """The rows that one batch uses: read under lock, changed, and written together."""
 
     def __init__(
         self,

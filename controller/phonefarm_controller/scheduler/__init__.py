@@ -1,1 +1,1 @@
-"""Which item runs next on which phone, and why one does not run yet."""
+"""Decides which item runs next on which phone, and explains why an item waits."""

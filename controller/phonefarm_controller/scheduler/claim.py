@@ -54,7 +54,7 @@ from phonefarm_controller.store.held_back import HeldBack
 log = structlog.get_logger()
 
 CAP_GRACE_SECONDS = 30.0
-"""A lease is kept for its run's cap, the time to start, and this, at the most."""
+"""A lease lasts at most its run's time limit, the time to start, and this."""
 
 
 MOST_UNPROMOTED: Final = 256
@@ -72,7 +72,7 @@ class _Chosen:
 
 @dataclass(frozen=True, kw_only=True)
 class Matches:
-    """What a claim would take; *unpromoted*: some due items are not promoted yet."""
+    """The pairs that a claim would take; *unpromoted*: some due items are not marked ready yet."""
 
     pairs: list[Pair]
     unpromoted: bool = False

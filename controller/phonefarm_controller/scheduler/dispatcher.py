@@ -1,4 +1,4 @@
-"""The dispatcher: claims work for offered phones as soon as there may be any."""
+"""The dispatcher: claims work for offered phones as soon as there may be some."""
 
 import random
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from phonefarm_controller.scheduler.claim import Claim
 log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
-"""How late work can be noticed whose wake-up was lost."""
+"""If a wake-up is lost, its work is noticed at most this late."""
 MOST_PHONES = 200
-"""How many phones one transaction claims for."""
+"""One transaction claims for at most this many phones."""
 
 
 async def run_dispatcher(

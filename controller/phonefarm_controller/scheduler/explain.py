@@ -1,4 +1,4 @@
-"""Explain why items wait, phone by phone, as of now."""
+"""Explains why items wait now, phone by phone."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -25,9 +25,9 @@ from phonefarm_controller.model.times import moment_text
 from phonefarm_controller.scheduler.remedies import remedy
 
 MOST_ITEMS: Final = 100
-"""Explained one by one; the others are only counted."""
+"""This many items are explained one by one; the others are only counted."""
 MOST_PHONES: Final = 20
-"""Lines of phones told of one item."""
+"""The most phones that are listed for one item."""
 
 _FOR_ALL: Final = frozenset(
     {BlockerKind.PAUSED, BlockerKind.OUTSIDE_WINDOW, BlockerKind.STORAGE_FULL}
@@ -39,7 +39,7 @@ NOTHING_HINDERS: Final = "about to be claimed"
 
 @dataclass(frozen=True, kw_only=True)
 class ReasonCount:
-    """How many items, or phones of one item, a reason holds back; what would unblock them."""
+    """A reason: how many items, or phones of an item, it holds back, and the remedies."""
 
     reason: BlockerKind
     count: int
@@ -57,7 +57,7 @@ class PhoneReason:
 
 @dataclass(frozen=True, kw_only=True)
 class ItemExplanation:
-    """Why one item waits; without reasons it is about to be claimed."""
+    """Why one item waits; an item without reasons is about to be claimed."""
 
     queue_item_id: str
     status: str
@@ -71,7 +71,7 @@ class ItemExplanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why a process is where it is, as of one moment."""
+    """Why a process waits, as of one moment."""
 
     process_id: str
     status: str

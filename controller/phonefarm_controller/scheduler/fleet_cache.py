@@ -31,7 +31,7 @@ from phonefarm_controller.store.leases import Busy
 from phonefarm_controller.store.phones import PhoneAvailability
 
 FRESH_SECONDS = 1.0
-"""How late a change by another controller may be seen."""
+"""A change by another controller is seen at most this late."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +41,13 @@ class FleetSnapshot:
     phones: Mapping[str, FreePhone]
     pauses: Sequence[Pause] = ()
     holdable: Mapping[str, str] = field(default_factory=dict)
-    """Agents of the phones that a person may hold, also of those that get no work."""
+    """The agents of phones that a person may hold, including phones that get no work."""
     provable: frozenset[str] = frozenset()
     """The phones that may do a golden job."""
     clean_up: Mapping[str, frozenset[CleanupStep]] = field(default_factory=dict)
-    """The steps of the phones whose pools want other than every step."""
+    """The clean-up steps of phones whose groups set steps."""
     openings: Openings = NO_WINDOWS
-    """The windows as they are now; what they close is not among the phones."""
+    """The windows as they are now; phones whose windows are closed are not in the snapshot."""
 
     @property
     def paused(self) -> bool:
@@ -70,7 +70,7 @@ class FleetSnapshot:
 
 
 class FleetCache:
-    """Reads the fleet after a wake-up said that it changed, else once a second.
+    """Reads the fleet after a wake-up reports a change, or once a second.
 
     It makes a new snapshot only if what it reads has changed, or a phone's cooling may be over.
     """

@@ -23,7 +23,7 @@ class FreePhone:
     groups: frozenset[str] = frozenset()
     crowded: frozenset[str] = frozenset()  # apps with several active accounts here
     ends: Mapping[str, datetime] = field(default_factory=dict)
-    """By when a run must have ended, by account, where a window says so."""
+    """The time at which a run must have ended, by account, if a window limits it."""
 
     def account_for(self, app: str) -> str | None:
         """Return the one account for *app*; None when there is none or several.
@@ -82,7 +82,7 @@ _Fit = tuple[FreePhone, str]
 
 
 class _FreePhones:
-    """The phones that no item has got yet."""
+    """The phones that are not matched yet."""
 
     def __init__(
         self, phones: Collection[FreePhone], wanted: Collection[str], ready: datetime

@@ -1,4 +1,4 @@
-"""Pauses: an operator keeps work of some scope from beginning, and may stop what runs."""
+"""Pauses: operators stop new runs for some work, and can also stop current runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,9 +28,9 @@ log = structlog.get_logger()
 LONGEST_REASON: Final = 500
 BATCH: Final = 200
 FORCE_AFTER_SECONDS: Final = 30.0
-"""How long a run has to end between its actions."""
+"""A run has this long to stop between two actions; after that it is stopped by force."""
 SOON: Final = timedelta(hours=24)
-"""Who pauses work is told of the deadlines that come this soon."""
+"""A pause reports the callers' deadlines that are within this time."""
 
 
 class Pauses:

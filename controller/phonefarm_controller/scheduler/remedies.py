@@ -9,7 +9,7 @@ from phonefarm_controller.model.times import moment_text
 
 _K = BlockerKind
 MOST_AT_ONCE: Final = 5
-"""Phones that one command names."""
+"""One command names at most this many phones."""
 
 
 def remedy(blockers: Sequence[Blocker]) -> str:
@@ -77,15 +77,15 @@ def _of_window(first: Blocker, blockers: Sequence[Blocker]) -> str:
     if not moments:
         return (
             "no window of the next five weeks is long enough for the run's time limit "
-            f"({first.detail}); put a longer window, or one that runs may overrun: `phonefarm "
-            "windows list` lists all windows"
+            f"({first.detail}); set a longer window, or set the window with --may-overrun: "
+            "`phonefarm windows list` lists all windows"
         )
     return f"nothing to do: the work may begin at {moment_text(min(moments))} ({first.detail})"
 
 
 def _of_rest(blockers: Sequence[Blocker]) -> str:
     until = max(blocker.moment for blocker in blockers if blocker.moment is not None)
-    return f"{_phones(blockers)} gets no work after a failure, until {moment_text(until)}"
+    return f"nothing to do: {_phones(blockers)} rests after a failure until {moment_text(until)}"
 
 
 def _of_turn(first: Blocker, blockers: Sequence[Blocker]) -> str:
@@ -119,13 +119,13 @@ def _of_account(first: Blocker) -> str:
             return f"to make the account active, run {put}"
         case _K.ACCOUNT_ELSEWHERE:
             return (
-                f"to bind the account to this phone again, run {put}; or cancel this process, and "
-                "send a new request for the account's current phone"
+                f"to bind the account to this phone again, run {put}; otherwise cancel this "
+                "process, and send a new request for the account's current phone"
             )
         case _K.ACCOUNT_AMBIGUOUS:
             return (
-                "name the account in target.account_id, or make all but one of the phone's "
-                f"accounts inactive: run {put[:-1]} --inactive` for each"
+                "name the account in target.account_id, or leave only one of the phone's accounts "
+                f"active: for each other account, run {put[:-1]} --inactive`"
             )
         case _K.NO_PHONE_WITH_APP if not first.app:
             return "connect a phone: the farm knows none; `phonefarm phones list` shows all phones"

@@ -12,7 +12,7 @@ from phonefarm_controller.scheduler.due_items import BATCH, DueItems
 from phonefarm_controller.store.loop_leases import Tenure
 
 MARGIN_SECONDS = 0.002
-"""The database's clock and ours may differ by this when an item has just become due."""
+"""When an item becomes due, the database's clock and this one may differ by this much."""
 
 
 async def run_ticker(

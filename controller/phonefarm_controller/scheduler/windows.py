@@ -104,12 +104,15 @@ def _hours(zone: str, spans: Sequence[str]) -> Hours:
     problems = []
     if zone_of(zone) is None:
         text = (
-            f"must be the name of a time zone of the IANA database, for example Europe/Berlin or "
-            f"UTC, with at most {LONGEST_ZONE} characters"
+            "must be a time zone of the IANA database, for example Europe/Berlin or UTC, and have "
+            f"at most {LONGEST_ZONE} characters"
         )
         problems.append(FieldProblem(field="zone", message=text))
     if not 0 < len(spans) <= MOST_SPANS:
-        text = f"must contain 1 to {MOST_SPANS} texts; to lift the limit, remove the window"
+        text = (
+            f"must contain 1 to {MOST_SPANS} texts; to let work begin at any time, remove the "
+            "window"
+        )
         problems.append(FieldProblem(field="hours", message=text))
     normal = []
     for place, text in enumerate(spans[:MOST_SPANS]):

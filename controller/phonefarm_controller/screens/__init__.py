@@ -1,1 +1,1 @@
-"""Screens: who may see one, and how its agent comes to the controller of the viewer."""
+"""Screens: who may watch one, and how its agent connects to the viewer's controller."""

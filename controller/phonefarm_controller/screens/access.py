@@ -1,4 +1,4 @@
-"""Which phone a viewer means, whether its agent can be asked, whose hold it is; and the audit."""
+"""Finds the phone that a viewer wants to see, checks its agent and its hold, and audits."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from phonefarm_controller.store.database import Database, Transaction
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenPhone:
-    """A phone whose screen can be asked for."""
+    """A phone whose screen somebody may watch."""
 
     phone_id: str
     serialno: str
@@ -27,14 +27,14 @@ class ScreenPhone:
 
 @dataclass(frozen=True, kw_only=True)
 class HoldRun:
-    """The run of a hold under way; the agent checks its lease."""
+    """The run of a current hold; the agent checks its lease."""
 
     run_id: str
     epoch: int
 
 
 class ScreenAccess:
-    """Reads and notes what screens need."""
+    """Reads what screens need, and writes their audit."""
 
     def __init__(
         self, *, database: Database, sessions: Sessions, ids: Callable[[], str] = new_id

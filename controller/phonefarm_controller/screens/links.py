@@ -1,4 +1,4 @@
-"""Links: the ticket that brings an agent here, and the queues between it and a viewer."""
+"""Links: a ticket brings an agent to this controller; queues connect it with a viewer."""
 
 import asyncio
 import secrets
@@ -32,7 +32,7 @@ def unavailable(reason: str, message: str) -> FarmError:
 
 
 class Places:
-    """So many viewers at a time."""
+    """A limit on the viewers at one time."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -56,16 +56,16 @@ class Places:
 
 
 class Link(Generic[_Order, _Report]):
-    """What a viewer's call and its agent's call say to each other while both last."""
+    """The queues between a viewer's call and its agent's call."""
 
     def __init__(self, agent_id: str) -> None:
         self.agent_id = agent_id
         self.orders: asyncio.Queue[_Order] = asyncio.Queue(MOST_ORDERS)
         self.reports: FrameQueue[_Report | None] = FrameQueue()
-        """None: the agent's call is over."""
+        """The agent's messages; None when the agent's call is over."""
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
-        """The viewer's call is over."""
+        """Set when the viewer's call is over."""
 
 
 class Links(Generic[_Order, _Report]):

@@ -18,7 +18,7 @@ _a = agents.c
 
 @dataclass(frozen=True, kw_only=True)
 class Agent:
-    """An agent as it last said hello; `term` rises with each of its sessions."""
+    """An agent as its last Hello described it; `term` rises with each of its sessions."""
 
     agent_id: str
     boot_id: str

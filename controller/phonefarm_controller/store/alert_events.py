@@ -1,4 +1,4 @@
-"""Alert events: deliveries that are of no process. At most one of them is unsettled."""
+"""Alert events: deliveries that belong to no process. At most one of them is unsettled."""
 
 import json
 from collections.abc import Mapping, Sequence

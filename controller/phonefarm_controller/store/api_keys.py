@@ -1,4 +1,4 @@
-"""API keys: who may call, known by the digest of what they show."""
+"""API keys: each caller is known by the digest of its key."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _LIVE: Final = text("revoked_at IS NULL")
 
 @dataclass(frozen=True, kw_only=True)
 class ApiKey:
-    """A named key; its text is known to nobody but its owner."""
+    """A named key; only its owner knows its text."""
 
     key_id: str
     name: str

@@ -1,4 +1,4 @@
-"""Bulk writes that carry their own condition."""
+"""Bulk writes that check their own condition."""
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ MOST_PARAMETERS: Final = 10_000
 
 
 class LostRowError(Exception):
-    """A locked row was not as it was read: a bug; nothing is committed."""
+    """A locked row has changed since it was read: a bug; nothing is committed."""
 
 
 def any_of(name: str) -> "BindParameter[Sequence[str]]":

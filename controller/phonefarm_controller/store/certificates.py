@@ -1,4 +1,4 @@
-"""Stores who may be a member: the authority's fingerprint, invitations and valid certificates."""
+"""Stores the members: the authority's fingerprint, the invitations, and the valid certificates."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ _i = invitations.c
 
 @dataclass(frozen=True, kw_only=True)
 class StoredInvitation:
-    """An invitation as it is kept; its secret is known to nobody but who was given it."""
+    """A stored invitation; only the host that was given it knows its secret."""
 
     invitation_id: str
     role: str
@@ -29,7 +29,7 @@ class StoredInvitation:
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """A certificate that was issued."""
+    """An issued certificate."""
 
     serial: str
     role: str

@@ -37,7 +37,7 @@ from phonefarm_controller.store.schema.types import Instant, SafeText, without_n
 
 T = TypeVar("T")
 Column = Sequence[Any]
-"""The values of one column, a row each."""
+"""The values of one column, one for each row."""
 Convert = Callable[[Column], Column]
 
 

@@ -1,4 +1,4 @@
-"""What was ingested: which item each content of an account became."""
+"""Ingested contents of accounts, and the items that were created for them."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ _c = contents.c
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """One content of an account, and the work it became."""
+    """One content of an account, and its item."""
 
     account_id: str
     content_id: str

@@ -25,15 +25,15 @@ from phonefarm_controller.store.pending_transitions import PendingTransition, in
 READERS = 4
 CLOSE_SECONDS = 5.0
 WAL_BYTES = 16 * 1024 * 1024
-"""SQLite cuts its write-ahead log to this size when the read that let it grow has ended."""
+"""SQLite cuts its write-ahead log to this size when the read that made it grow has ended."""
 # Of PostgreSQL, for each controller.
 APPLICATION = "phonefarm-controller"
 CONNECTIONS = 8
 CONNECTION_SECONDS = 10
-"""So long a call waits for one of them."""
+"""A call waits this long for a connection."""
 STATEMENT_SECONDS = 15
 LOCK_SECONDS = 10
-"""Locks are held for milliseconds, but by a controller that is frozen in a transaction."""
+"""Waiting for a lock ends after this time; only a frozen controller holds one so long."""
 IDLE_SECONDS = 5
 """How long a frozen controller's open transaction may keep others from what it has locked.
 
@@ -45,11 +45,11 @@ PASSING = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58"})
 logins, a missing database, deadlocks, resources, locks, an operator's hand, the system."""
 
 READ_ONLY = "25006"
-"""A write in a read-only transaction, which ours never are by themselves: a standby answers."""
+"""The code for a write in a read-only transaction: the answer comes from a standby."""
 
 
 class DatabaseTakenError(Exception):
-    """Another controller has this SQLite file; the text names the lock."""
+    """Another controller uses this SQLite file; the text names the lock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Transaction:
 
 
 class Database:
-    """One database; made by `open_database`."""
+    """One database, which `open_database` opens."""
 
     def __init__(
         self,

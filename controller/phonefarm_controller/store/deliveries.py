@@ -61,7 +61,7 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryConstraint:
-    """What a process's deliveries mean for its next one.
+    """How the earlier deliveries of a process limit its next one.
 
     `closed`: its receiver is gone for good (410) and nobody has asked for a replay since.
     `waits_until`: an earlier one is tried again only then; before it the next has no turn.
@@ -78,7 +78,7 @@ COLUMNS: Final = [deliveries.c[name] for name in _NAMES]
 
 @dataclass(frozen=True, kw_only=True)
 class FailingReceiver:
-    """A receiver whose last attempts failed, and what waits for it; the oldest stands for all."""
+    """A receiver whose last attempts failed, and its waiting deliveries; the oldest is shown."""
 
     receiver: str  # scheme://host:port; empty for deliveries of release 0.1.0
     url: str

@@ -1,4 +1,4 @@
-"""The log of deliveries: what each attempt met."""
+"""The log of deliveries: the outcome of each attempt."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.schema.delivery import delivery_attempts
 
 MOST_KEPT: Final = 50
-"""Of one delivery, the newest; a day of attempts is about 30."""
+"""The newest attempts that are kept of a delivery; one day has about 30."""
 
 _a = delivery_attempts.c
 

@@ -1,4 +1,4 @@
-"""Finds the deliveries to lease: the oldest unsettled of each process, up to a limit per receiver.
+"""Finds the deliveries to lease: the oldest unsettled of each process, within the limits.
 
 What a lease costs does not grow with what waits: it looks at the leases there are (a few for each
 receiver), seeks the next receiver in an index for each one that is owed something, and reads as
@@ -18,7 +18,7 @@ from phonefarm_controller.store.schema.delivery import deliveries
 from phonefarm_controller.store.schema.types import Instant
 
 MOST_TOGETHER: Final = 3 * 1024 * 1024
-"""How many characters of records are lent at once: the answer must fit in a message of 8 MiB."""
+"""The most characters of records in one answer, which must fit into a message of 8 MiB."""
 
 _LOCK: Final = 0x70_68_6C_65_6E_64  # "phlend": one lender at a time on PostgreSQL
 
@@ -128,7 +128,7 @@ async def lock_due(tx: Transaction, *, limit: int, per_receiver: int) -> list[De
 
 
 class _Basket:
-    """Deliveries to lease, until there are enough of them or of their bytes."""
+    """Collects deliveries to lease, up to a number and a size."""
 
     def __init__(self, limit: int) -> None:
         self.content: list[Delivery] = []

@@ -1,4 +1,4 @@
-"""Where PostgreSQL and SQLite differ: an insert that meets a row that is there."""
+"""The difference between PostgreSQL and SQLite: an insert when the row already exists."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

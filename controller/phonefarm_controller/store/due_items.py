@@ -1,4 +1,4 @@
-"""Items that the clock makes due: back-offs that are over, and deadlines that have passed."""
+"""Finds due items: their back-off is over, or their deadline has passed."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""The evidence of runs: a line for each kept file."""
+"""The evidence of runs: a row for each stored file."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Everything stored that decides which phones may work, as rows: cheap to read and to compare."""
+"""The stored rows that decide which phones may work: cheap to read and to compare."""
 
 import json
 from collections import defaultdict
@@ -53,7 +53,7 @@ _AGENTS = Statement(
 
 @dataclass(frozen=True, kw_only=True)
 class FleetRows:
-    """The rows; nothing in them changes when a phone is claimed or released."""
+    """The rows; claiming or releasing a phone changes none of them."""
 
     phones: Rows
     accounts: Rows  # the active ones that are bound to a phone

@@ -1,4 +1,4 @@
-"""What pauses and windows keep from beginning, as conditions of the claim's queries."""
+"""The conditions by which the claim's queries skip work that pauses and windows hold back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _i = queue_items.c
 
 @dataclass(frozen=True, kw_only=True)
 class HeldBack:
-    """What may not begin now, whichever phone is free.
+    """The work that may not begin now, on any phone.
 
     *longest* has the seconds that runs of a capability may take before its window closes; 0 if it
     is closed.
@@ -42,7 +42,7 @@ NOTHING_HELD_BACK: Final = HeldBack()
 
 @dataclass(frozen=True, kw_only=True)
 class Allowed:
-    """Conditions on accounts and on items that leave out what is held back."""
+    """Conditions that exclude held-back accounts and items."""
 
     accounts: Sequence[Condition]
     items: Sequence[Condition]

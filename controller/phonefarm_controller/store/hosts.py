@@ -1,4 +1,4 @@
-"""Hosts: why their agents withhold them, and their incidents."""
+"""Hosts: why their agents offer no phones, and the incidents of hosts."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenIncident:
-    """An incident that lasts, with when it was last added to."""
+    """A current incident, and when a phone was last added to it."""
 
     agent_id: str
     incident: Incident = field(repr=False)

@@ -52,7 +52,7 @@ async def held_by(tx: Transaction, agent_id: str) -> list[Lease]:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldWork:
-    """A lease that keeps a phone, with where its run and its item are."""
+    """A lease that holds a phone, with the states of its run and its item."""
 
     lease_id: str
     run_id: str
@@ -114,7 +114,7 @@ async def of_phones(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Leas
 
 @dataclass(frozen=True, kw_only=True)
 class Busy:
-    """Phones and accounts that a lease keeps."""
+    """The phones and accounts that leases hold."""
 
     phones: frozenset[str]
     accounts: frozenset[str]

@@ -1,4 +1,4 @@
-"""Who owns a loop that one controller runs for all: a lease row with a term that only rises."""
+"""The owner of a loop that one controller runs for all: a row with a term that only rises."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ _l = loop_leases.c
 
 @dataclass(frozen=True, kw_only=True)
 class Tenure:
-    """A controller's ownership of a loop: the fence of what the loop writes."""
+    """A controller's ownership of a loop; each write of the loop checks it."""
 
     loop: str
     term: int
@@ -24,7 +24,7 @@ class Tenure:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopLease:
-    """The row; equal ones mean that the owner was not heard in between. No owner: it is free."""
+    """The row; if it has not changed, the owner was silent. A row without an owner is free."""
 
     owner: str
     term: int

@@ -16,13 +16,13 @@ from phonefarm_controller.store.database import Database, open_database, shown
 log = structlog.get_logger()
 
 HEAD: Final = "0019"
-"""The newest migration. A database that has it needs nothing, so Alembic is not even loaded."""
+"""The newest migration. If the database has it, Alembic is not even loaded."""
 TABLE_SECONDS = 5
-"""So long a change of a table waits for it; everybody else waits behind."""
+"""A change of a table waits this long for its lock; all others wait behind it."""
 MOST_TRIES: Final = 12
 PAUSE_SECONDS: Final = 1.0
 _IN_THE_WAY: Final = frozenset({"40P01", "55P03"})
-"""deadlock_detected, lock_not_available: work of controllers that go on meanwhile."""
+"""deadlock_detected, lock_not_available: other controllers are working at the same time."""
 _LOCK = 0x70_68_66_61_72_6D  # "phfarm": one migration at a time on PostgreSQL
 
 

@@ -16,7 +16,7 @@ from phonefarm_controller.store import postgres_connection
 APPLICATION: Final = "phonefarm-notices"
 CHANNEL: Final = "phonefarm"
 MOST_BYTES: Final = 7900
-"""PostgreSQL takes less than 8,000 bytes in one notification."""
+"""The longest notification; PostgreSQL accepts less than 8,000 bytes."""
 CALL_SECONDS: Final = 5.0
 ERRORS: Final = (
     OSError,

@@ -1,4 +1,4 @@
-"""Pauses, one row for each scope and name; what waits in them, and the time that they take."""
+"""Pauses, one row for each scope and name; the items that wait in them, and their duration."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -45,7 +45,7 @@ _HOLDS_BACK = or_(
     and_(_p.scope == str(PauseScope.CAPABILITY), _p.name == _i.capability),
 )
 HELD_BACK: Final = exists().where(_HOLDS_BACK).correlate(queue_items)
-"""Of a waiting item: a pause holds it back. A hold, which none does, has a caller's deadline."""
+"""True for a waiting item that a pause holds back. No pause holds back a hold."""
 
 
 async def all_of(tx: Transaction) -> list[Pause]:

@@ -1,4 +1,4 @@
-"""Failures that were charged to phones."""
+"""The failures of phones that count against them."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ _f = phone_failures.c
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneFailure:
-    """What went wrong with a phone in one run.
+    """A failure of a phone in one run.
 
     `counts`: not while its host has an incident, nor once somebody has looked at the phone.
     """

@@ -1,4 +1,4 @@
-"""Agents' last reports of their phones, and the devices they could not identify."""
+"""The agents' last reports of their phones, and of devices that they could not identify."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ _FACTS: Final = ("battery_percent", "battery_celsius", "storage_free_bytes")
 
 @dataclass(frozen=True, kw_only=True)
 class StoredUnidentifiedDevice:
-    """An unidentified device, and since when it is known."""
+    """An unidentified device, and since when the farm knows it."""
 
     agent_id: str
     device: UnidentifiedDevice

@@ -1,4 +1,4 @@
-"""Phones on their four axes, and since when each axis is as it is."""
+"""Phones: the values of their axes, and since when each has its value."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,12 +38,12 @@ _CHANGING = (
 )
 _AXES: Final = ("transport", "readiness", "health", "intent")
 _SIGNED: Final = frozenset({"health", "intent"})
-"""Axes that several may write; the agent alone writes the others."""
+"""The axes that several programs may write; only the agent writes the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneAvailability:
-    """What controller and operator let a phone do."""
+    """What the controller and the operators let a phone do."""
 
     phone_id: str
     agent_id: str
@@ -91,7 +91,7 @@ class PhoneAvailability:
 
 @dataclass(frozen=True, kw_only=True)
 class Phone(PhoneAvailability):
-    """One phone, on the axes that are stored."""
+    """One phone with its stored axes."""
 
     serialno: str
     adb_serial: str
@@ -118,7 +118,7 @@ class Phone(PhoneAvailability):
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """Since when each axis is as it is, and who wrote those that several may write."""
+    """Since when each axis has its value, and who set those that several may set."""
 
     transport_since: datetime | None
     readiness_since: datetime | None

@@ -1,4 +1,4 @@
-"""Reads the URL of a PostgreSQL database, and connects: for the engine and the notifier alike.
+"""Reads the URL of a PostgreSQL database, and connects; the engine and the notifier use it.
 
 The parameters have libpq's names and meanings (PostgreSQL's documentation, 34.1.2 "Parameter Key
 Words"); asyncpg implements those of TLS.
@@ -18,7 +18,7 @@ from phonefarm_common.config import ConfigError
 
 SCHEMES: Final = ("postgresql", "postgresql+asyncpg")
 CONNECT_SECONDS: Final = 5.0
-"""How long one host may take, where the URL does not say."""
+"""The time limit for connecting to one host, if the URL does not set one."""
 _PLACES: Final = ("host", "port", "user", "password", "dbname")
 _OURS: Final = ("connect_timeout", "application_name")
 _TLS: Final = (
@@ -34,23 +34,23 @@ _TLS: Final = (
 _DRIVERS: Final = (*_TLS, "passfile", "target_session_attrs", "options")
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _NEXT: Final = (OSError, asyncpg.CannotConnectNowError)
-"""What makes it try the next host: nobody answers, a standby answers, the server starts."""
+"""The errors after which the next host is tried: no answer, a standby, or a starting server."""
 _POOLER: Final = (
-    "before the database is a connection pooler such as PgBouncer, which {}: give each controller "
-    "the address of the PostgreSQL server itself"
+    "the controller reaches the database through a connection pooler such as PgBouncer, which {}: "
+    "give each controller the address of the PostgreSQL server itself"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresAddress:
-    """A database, on the first of `places` that can be written to."""
+    """The address of a database: the first of `places` that accepts writes."""
 
     places: tuple[tuple[str | None, int | None], ...]
     user: str | None
     password: str | None = field(repr=False)
     name: str | None
     dsn: str = field(repr=False)
-    """What asyncpg itself understands of the parameters."""
+    """The part of the URL that asyncpg reads itself."""
     timeout: float
     application: str
 
@@ -163,7 +163,7 @@ def _check_tls(given: Mapping[str, str]) -> None:
     if mode not in _SSL_MODES:
         raise _wrong(f"sslmode must be one of {', '.join(_SSL_MODES)}, not {mode!r}")
     if mode in {"disable", "allow", "prefer"} and "sslrootcert" in given:
-        raise _wrong("sslrootcert has no effect without sslmode=verify-full or verify-ca")
+        raise _wrong("sslrootcert requires sslmode=verify-full or sslmode=verify-ca: add one")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     root = given.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
     if mode.startswith("verify-") and not root:

@@ -1,4 +1,4 @@
-"""Process moves: the transitions of all processes in the order of their numbers, for watchers."""
+"""The transitions of all processes in the order of their numbers, for watchers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ _SUMMARY: Final = (
     _p.finished_at,
 )
 MOST_MISSING: Final = 1000
-"""Numbers that one call looks for."""
+"""One call looks for at most this many numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSummary:
-    """What a line of a list says of a process."""
+    """A process as one line of a list."""
 
     process_id: str
     process_type: str

@@ -13,7 +13,7 @@ from phonefarm_controller.store.processes import COLUMNS, process_of
 from phonefarm_controller.store.schema.work import capability_requests, queue_items
 
 BYTES_PER_ITEM: Final = 500
-"""The line of an item in a record, ids and a failure's sentence included."""
+"""The size of an item's line in a record, with its ids and its failure's message."""
 
 _p = capability_requests.c
 _q = queue_items.c
@@ -21,7 +21,7 @@ _q = queue_items.c
 
 @dataclass(frozen=True, kw_only=True)
 class PageEnd:
-    """Where a page ended: pages are ordered by created_at, newest first, then by process_id."""
+    """The end of a page; pages are ordered by created_at, newest first, then by process_id."""
 
     created_at: datetime
     process_id: str
@@ -29,7 +29,7 @@ class PageEnd:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessFilter:
-    """What a process must match; what is empty or None matches everything."""
+    """The conditions on a process; an empty condition or None matches everything."""
 
     states: tuple[ProcessState, ...] = ()
     process_types: tuple[str, ...] = ()

@@ -61,7 +61,7 @@ _ORIGINALS = Statement(
 
 @dataclass(frozen=True, kw_only=True)
 class OriginalProcess:
-    """The process that a repeated request is a duplicate of."""
+    """The process that an earlier, equal request created."""
 
     process: Process
     digest: str
@@ -141,7 +141,7 @@ async def save(tx: Transaction, before: Mapping[str, Process], after: Sequence[P
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRequest:
-    """What a process was asked for with, as it came; `rerun_as` is the process that repeats it."""
+    """The original request of a process; `rerun_as` is the process that repeats it."""
 
     digest: str
     target: str

@@ -239,7 +239,7 @@ async def first_open(
 
 
 class _Query(Enum):
-    """What a claim asks for."""
+    """The limits and conditions of a claim."""
 
     BOUND = auto()
     SHORT_BOUND = auto()

@@ -1,4 +1,4 @@
-"""Where waiting items stand in the queue: how many go before each, how many there are."""
+"""The positions of waiting items in the queue, and the queue's length."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""What retention finds and removes: few rows at a time."""
+"""Finds and removes what retention does not keep, a few rows at a time."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

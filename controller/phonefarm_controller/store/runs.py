@@ -1,4 +1,4 @@
-"""Runs and what they reported."""
+"""Runs and their reports."""
 
 import json
 from collections import defaultdict
@@ -139,7 +139,7 @@ async def results_of(tx: Transaction, run_ids: Iterable[str]) -> dict[str, list[
 
 @dataclass(frozen=True, kw_only=True)
 class EndedAction:
-    """An action of a run that is done or has failed, and when its report was stored."""
+    """An action that is done or has failed, and when its report was stored."""
 
     kind: str
     index: int

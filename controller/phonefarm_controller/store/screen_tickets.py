@@ -1,4 +1,4 @@
-"""Tickets of those who wait to see a screen; each reaches its agent by the desired state."""
+"""Tickets of viewers who wait to see a screen; the desired state takes each to its agent."""
 
 from datetime import timedelta
 from typing import Final

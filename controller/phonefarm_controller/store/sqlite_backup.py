@@ -1,4 +1,4 @@
-"""A copy of an SQLite database that others go on working with; blocking, for a thread."""
+"""Copies an SQLite database while others use it; blocking, for a thread."""
 
 import sqlite3
 from contextlib import closing

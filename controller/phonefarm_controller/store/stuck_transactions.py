@@ -1,4 +1,4 @@
-"""Find and terminate transactions of controllers that are frozen while they hold locks.
+"""Finds and ends transactions of controllers that are frozen while they hold locks.
 
 PostgreSQL ends a transaction that is idle (`idle_in_transaction_session_timeout`), and a statement
 that lasts too long; both clocks stand between the end of a statement and the driver's Sync, which

@@ -19,9 +19,9 @@ from phonefarm_controller.store.pending_transitions import PendingTransition
 from phonefarm_controller.store.schema.work import capability_requests, transitions
 
 LONGEST_REASON: Final = 500
-"""Characters that are kept of a reason: callers and agents write some of them."""
+"""Reasons are cut to this many characters, because callers and agents write some of them."""
 SYNCED: Final = "synced"
-"""The reason of a process that moved although no item did: the consistency check mended it."""
+"""The reason when the consistency check corrects a process although no item has changed."""
 
 
 def note_made(
@@ -133,7 +133,7 @@ def _kept(reason: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """How far a process has come: the number of its newest transition, 0 without any."""
+    """The position in a timeline: the number of its newest transition, 0 without any."""
 
     number: int
     ended: bool

@@ -1,4 +1,4 @@
-"""Recorded live verifications: one per capability and app profile version."""
+"""Recorded verifications: one for each capability and version of an app profile."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _COLUMNS = (_v.capability, _v.profile_version, _v.run_id, _v.verified_by, _v.ver
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """A run that showed that the capability works with this version of an app profile."""
+    """A run that verified a capability with this version of an app profile."""
 
     capability: str
     profile_version: str

@@ -1,4 +1,4 @@
-"""Windows, one row for each scope and name; the waiting items that they are for."""
+"""Windows, one row for each scope and name, and the waiting items in their scope."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -64,7 +64,7 @@ COVERED: Final = or_(
     )
     .correlate(queue_items),
 )
-"""Of a waiting item: it has a window, open or closed."""
+"""True for a waiting item that has a window, open or closed."""
 
 
 async def rows(tx: Transaction) -> list[tuple[Any, ...]]:

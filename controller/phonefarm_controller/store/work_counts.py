@@ -25,7 +25,7 @@ class OpenItems:
     state: str
     count: int
     oldest_ready_at: datetime
-    """Since when the oldest of them may be claimed; in the future for work that is not due."""
+    """The time from which the oldest may be claimed; in the future if none is due."""
 
 
 async def open_items(tx: Transaction) -> list[OpenItems]:

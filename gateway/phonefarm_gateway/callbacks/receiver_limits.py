@@ -1,4 +1,4 @@
-"""The receiver limit: few attempts at one host and port at a time; a slow one delays no other."""
+"""The receiver limit: few attempts at one host and port at once, so a slow one delays no other."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Reports attempts to the controller, in batches, again until it answers or the leases expired."""
+"""Reports attempts to the controller in batches, until it answers or the leases expire."""
 
 import asyncio
 from typing import Final

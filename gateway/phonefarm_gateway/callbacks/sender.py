@@ -211,7 +211,7 @@ class Sender:
 
 
 class _Timing:
-    """Gives the lookup of a name its own time, and the rest of an attempt the time after it."""
+    """Limits the lookup of a name, and then the rest of the attempt, by separate times."""
 
     def __init__(self, limit: asyncio.Timeout, *, lookup: float, rest: float) -> None:
         self._limit = limit

@@ -28,7 +28,7 @@ _REASONS: Final = {
     grpc.StatusCode.INVALID_ARGUMENT: Reason.INVALID_REQUEST,
     grpc.StatusCode.FAILED_PRECONDITION: Reason.INVALID_REQUEST,
 }
-"""The reason for a code that comes without a known one; INTERNAL for every other code."""
+"""The reasons for codes that come without a known reason; INTERNAL for every other code."""
 
 _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
@@ -36,7 +36,7 @@ _log = structlog.get_logger()
 
 
 class RefusedError(Exception):
-    """The controller refused a call, or did not answer: then it may or may not have done it.
+    """The controller refused a call; or it did not answer, and nobody knows whether it acted.
 
     `reason` is the known reason, `text` the whole reason for callers: planners add reasons of their
     own that are no `Reason`.
@@ -53,7 +53,7 @@ class RefusedError(Exception):
 
 
 class RpcCaller:
-    """Calls stubs for callers, with their key, and for the gateway itself, with its token alone."""
+    """Calls stubs: for callers with their key, and for the gateway itself with its token."""
 
     def __init__(self, *, token: str) -> None:
         self._token = token
@@ -107,7 +107,7 @@ class RpcCaller:
 
 
 class DuplexCall(Generic[_Request, _Answer]):
-    """A call under way, in both directions."""
+    """A call in progress that sends and receives."""
 
     def __init__(self, call: Any) -> None:
         self._call = call

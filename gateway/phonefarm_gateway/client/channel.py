@@ -18,7 +18,7 @@ from phonefarm_common.timers import Timers
 from phonefarm_gateway.client.retry_policy import repeatable
 
 LAST_CALLS_SECONDS: Final = 60.0
-"""How long calls on the channels of an earlier certificate may go on."""
+"""Calls on channels of an earlier certificate may continue for this long."""
 
 
 class _MemberChannel:

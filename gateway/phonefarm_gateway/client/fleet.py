@@ -18,7 +18,7 @@ from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.convert import timestamp
 
 LONG_CALL_SECONDS: Final = 60.0
-"""For calls that write a thousand rows or stop many runs."""
+"""The limit for calls that write a thousand rows or stop many runs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""OperatorService, VerificationService and DoctorService: what operators do to what runs."""
+"""OperatorService, VerificationService and DoctorService: what operators do to runs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,7 +33,7 @@ class DatabaseCopy:
 
 
 class OperatorClient:
-    """Releases, drains, holds, reruns and proves; examines the farm."""
+    """Releases, drains, holds, reruns and verifies; examines the farm."""
 
     def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:
         self._stub = operator_pb2_grpc.OperatorServiceStub(channel)

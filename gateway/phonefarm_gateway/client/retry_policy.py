@@ -1,4 +1,4 @@
-"""Says which calls may be repeated at another controller after one that did not answer."""
+"""Decides which calls may be repeated at another controller if one does not answer."""
 
 from typing import Final
 
@@ -24,9 +24,11 @@ _IDEMPOTENT: Final = frozenset(
         "/phonefarm.v1.OperatorService/RerunProcess",  # each process is rerun once
     }
 )
-"""Not among them: CancelContent and UpsertSnapshot, whose repeat is refused although the first
-succeeded; ReplayDeliveries, whose repeat would send again what was delivered in between; and
-LeaseDeliveries and ReportDeliveries, which the gateway itself repeats."""
+"""The methods that may be repeated. CancelContent and UpsertSnapshot are not among them, because a
+repeat is refused although the first call succeeded. ReplayDeliveries is not, because a repeat would
+send again what was delivered in between. The gateway itself repeats LeaseDeliveries and
+ReportDeliveries.
+"""
 
 
 def repeatable(path: str) -> bool:

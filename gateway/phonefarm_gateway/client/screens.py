@@ -1,4 +1,4 @@
-"""ScreenService: what phones show, and the input of a person who holds one."""
+"""ScreenService: shows phones' screens, and takes the input of a person who holds one."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from phonefarm_gateway.client import screen_convert
 from phonefarm_gateway.client.calls import DuplexCall, RpcCaller
 
 STILL_SECONDS: Final = 30.0
-"""An old phone takes 3 s for a picture, and as much for the tree."""
+"""The limit for a still: an old phone takes 3 s for the picture, and 3 s for the tree."""
 
 _MODES: Final = {"video": pb.VIEW_MODE_VIDEO, "stills": pb.VIEW_MODE_STILLS}
 _QUALITIES: Final = {"normal": pb.VIEW_QUALITY_NORMAL, "low": pb.VIEW_QUALITY_LOW}

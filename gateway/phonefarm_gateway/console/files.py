@@ -1,4 +1,4 @@
-"""The console's files, in memory: paths with a hash, compressed once, headers that bind pages."""
+"""Serves the console's files from memory: hashed paths, compressed once, with strict headers."""
 
 import gzip
 import hashlib
@@ -17,7 +17,7 @@ PREFIX: Final = "/console"
 _INDEX: Final = "index.html"
 _FIRST: Final = "app.js"
 _IMPORT: Final = re.compile(rb"^(?:import|.* from) '(\.[^']+)';$", re.MULTILINE)
-"""An import that is loaded with its module; `import(...)` is loaded when it is called."""
+"""An import that is loaded together with its module; `import(...)` is loaded when it is called."""
 _PLACE: Final = "{{static}}"
 _MODULES: Final = "{{modules}}"
 _LEAST_COMPRESSED: Final = 512

@@ -1,4 +1,4 @@
-"""Knows from which origins a browser may use the console: HTTPS, or this machine itself."""
+"""Decides from which origins a browser may use the console: HTTPS, or this machine itself."""
 
 import re
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ def public_origin(text: str) -> str:
 
 
 class Origins:
-    """Tells the origin of a request by its Host header, when the console may be used from there.
+    """Finds the origin of a request from its Host header, if the console may be used from there.
 
     A page of another site can make a browser send requests here under that site's own name (DNS
     rebinding), so a name counts only if it is of this machine, proved by our certificate, or in

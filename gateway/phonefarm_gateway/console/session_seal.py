@@ -22,7 +22,7 @@ _MOST_CHARACTERS: Final = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A person's login: the key that they gave, and when they must give it again."""
+    """A person's login: the key, and the time at which the person must log in again."""
 
     key: str = field(repr=False)
     expires_at: datetime

@@ -1,4 +1,4 @@
-"""Tickets: each stands for an API key once and for a short time, so that no address has a key."""
+"""Tickets: each replaces an API key once, for a short time, so that no URL contains a key."""
 
 import hashlib
 import secrets
@@ -16,7 +16,7 @@ _BYTES: Final = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """What a caller gets: the text to show once, and until when it counts."""
+    """The ticket that a caller gets: its text, shown once, and the time at which it expires."""
 
     text: str = field(repr=False)
     expires_at: datetime

@@ -1,4 +1,4 @@
-"""Keys of what the application and each request carry for the endpoints."""
+"""Keys of the values that the application and each request hold for the endpoints."""
 
 from typing import Final
 
@@ -31,7 +31,7 @@ ORIGINS: Final = web.AppKey("origins", Origins)
 SEAL: Final = web.AppKey("seal", SessionSeal)
 TICKETS: Final = web.AppKey("tickets", Tickets)
 LOGIN_RATES: Final = web.AppKey("login_rates", RateLimiter)
-"""Logins by the address that they come from: strangers have no key to count by."""
+"""The logins of each address, because a stranger has no key to count by."""
 METRICS_OPEN: Final = web.AppKey("metrics_open", bool)
 TRACER: Final = web.AppKey("tracer", Tracer)
 

@@ -1,4 +1,4 @@
-"""Checks that a caller's videos and covers can be fetched, before work is made of them."""
+"""Checks that a caller's videos and covers can be fetched, before any work is created."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -18,7 +18,7 @@ CHECK_SECONDS: Final = 5.0
 MOST_AT_ONCE: Final = 256
 _HEADERS: Final = {"User-Agent": "phonefarm-asset-check/1.0"}
 _NO_HEAD: Final = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.FORBIDDEN}
-"""Answers to HEAD after which GET is tried: URLs signed for GET answer HEAD with 403."""
+"""The responses to HEAD after which GET is tried: URLs signed for GET answer HEAD with 403."""
 _PASSING: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -32,7 +32,7 @@ class _AssetError(Exception):
 
 
 class AssetChecker:
-    """Asks with HEAD, at allowed addresses only, without redirects, within a time per asset."""
+    """Sends HEAD to allowed addresses only, without redirects, with a time limit for each asset."""
 
     def __init__(
         self, session: aiohttp.ClientSession, *, policy: AddressPolicy, seconds: float

@@ -1,4 +1,4 @@
-"""Renders the OpenAPI document as one HTML page, without scripts or anything from elsewhere."""
+"""Renders the OpenAPI document as one HTML page without scripts or files from other servers."""
 
 import json
 import re

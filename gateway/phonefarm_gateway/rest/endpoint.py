@@ -18,7 +18,7 @@ Scope: TypeAlias = Literal["submit", "read", "watch", "cancel", "operate", "admi
 FurtherProblems: TypeAlias = Callable[
     [ControllerClient, str | None, Mapping[str, Any]], Awaitable[tuple[FieldProblem, ...]]
 ]
-"""By the key and the body as it was sent."""
+"""Finds further problems, from the key and the body as it was sent."""
 _Query = TypeVar("_Query", bound=Query)
 _Body = TypeVar("_Body", bound=RequestModel)
 
@@ -52,7 +52,7 @@ class Call(Generic[_Query, _Body]):
 
 @dataclass(frozen=True, kw_only=True)
 class RequestHeader:
-    """A header that the endpoint reads: what it says, and its JSON Schema."""
+    """A header that the endpoint reads: its description and its JSON Schema."""
 
     about: str
     schema: Mapping[str, Any]
@@ -60,13 +60,13 @@ class RequestHeader:
 
 @dataclass(frozen=True, kw_only=True)
 class ResponseSpec:
-    """One successful answer: JSON of one of its models (told apart by keys), or other bytes."""
+    """One successful response: JSON of one of its models (told apart by keys), or other bytes."""
 
     about: str
     models: tuple[type[ResponseModel], ...] = ()
     media_types: tuple[str, ...] = ("application/json",)
     headers: Mapping[str, str] = field(default_factory=dict)
-    """What each header says."""
+    """The description of each header."""
     events: Mapping[str, type[ResponseModel]] = field(default_factory=dict)
     """The data of each server-sent event, by the event's name."""
     example: Mapping[str, Any] | None = None
@@ -75,7 +75,7 @@ class ResponseSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """An OpenAPI link: another endpoint that takes values from this answer."""
+    """An OpenAPI link: another endpoint that takes values from this response."""
 
     operation_id: str
     parameters: Mapping[str, str]
@@ -96,22 +96,22 @@ class Endpoint(Generic[_Query, _Body]):
     scope: Scope | None
     """The scope that the key needs; None when the endpoint needs no key."""
     checks_key: bool = False
-    """Check the key before the handler, which makes no call that checks it; a body implies this."""
+    """Check the key first, because the handler makes no call that does; a body implies this."""
     query: type[_Query]
     body: type[_Body]
     body_optional: bool = False
     body_limit: int | None = None
-    """Bytes, when it is less than that of every endpoint."""
+    """The limit of the body in bytes, if it is lower than that of every endpoint."""
     is_login: bool = False
-    """Strangers call it: each address may do so only so often."""
+    """True if strangers may call it; then each address may do so only so often."""
     example: Mapping[str, Any] | None = None
-    """A body that is accepted."""
+    """An example of a valid body."""
     further_problems: FurtherProblems | None = None
-    """Finds what else is wrong with a body that does not fit its model."""
+    """Finds more problems in a body that does not fit its model."""
     request_headers: Mapping[str, RequestHeader] = field(default_factory=dict)
     answers: Mapping[HTTPStatus, ResponseSpec]
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
-    """In addition to those of every endpoint with a key, a path id or a body."""
+    """The problems besides those of every endpoint with a key, an id in the path or a body."""
     handler: Callable[[Call[_Query, _Body]], Awaitable[web.StreamResponse]]
 
     @property

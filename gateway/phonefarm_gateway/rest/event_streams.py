@@ -39,7 +39,7 @@ class StreamLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSentEvent:
-    """One event; without *data* it only sets what `Last-Event-ID` repeats."""
+    """One event; without *data* it only sets the id for `Last-Event-ID`."""
 
     id: str
     name: str = ""

@@ -36,7 +36,7 @@ _UNKNOWN: Final = {
     "queue_item_id": Reason.UNKNOWN_QUEUE_ITEM,
     "evidence_id": Reason.UNKNOWN_EVIDENCE,
 }
-"""The reason when an id in the path is no UUID."""
+"""The reasons for an id in the path that is no UUID."""
 
 
 async def answer_expectation(request: web.Request) -> web.StreamResponse | None:

@@ -114,7 +114,7 @@ def _check_coding(request: web.Request) -> None:
     """Raise Problem 501 for a transfer coding that nobody undoes (RFC 9112, 6.1)."""
     codings = ", ".join(request.headers.getall(hdrs.TRANSFER_ENCODING, ()))
     if codings and codings.strip().lower() != "chunked":
-        detail = "A body must have a Content-Length, or the Transfer-Encoding chunked."
+        detail = "Send the body with a Content-Length, or with Transfer-Encoding: chunked."
         raise Problem(HTTPStatus.NOT_IMPLEMENTED, "transfer_encoding_not_supported", detail)
 
 

@@ -27,9 +27,9 @@ def webhooks(refs: Mapping[type[BaseModel], Mapping[str, Any]]) -> dict[str, Any
             summary="A process has reached a milestone",
             about=(
                 "The gateway sends this to `callback.url` of the request. It tries again for up to "
-                "24 hours until the receiver answers 2xx. A callback can come twice, and after a "
-                "newer one: compare `sequence`. The headers are absent if the farm has no webhook "
-                "secret."
+                "24 hours until the receiver answers 2xx. A callback can arrive twice, and two "
+                "callbacks can arrive in the wrong order: compare `sequence`. The headers are "
+                "absent if the farm has no webhook secret."
             ),
             schema=refs[ProcessUpdated],
             gone="The receiver wants no more callbacks of this process.",

@@ -1,4 +1,4 @@
-"""Makes every error that callers see: RFC 9457 problem documents."""
+"""Builds all errors that callers see: problem documents of RFC 9457."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -45,7 +45,7 @@ _STATUS: Final[Mapping[Reason, HTTPStatus]] = MappingProxyType(
         Reason.TOO_MANY_SCREENS: HTTPStatus.SERVICE_UNAVAILABLE,
     }
 )
-"""Every other reason is the caller's to repair: 422."""
+"""The statuses of reasons; every other reason is an error of the caller, 422."""
 
 _FIELD: Final[Mapping[Reason, str]] = MappingProxyType(
     {
@@ -63,7 +63,7 @@ _FIELD: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.CALLBACK_URL_NOT_ALLOWED: "callback.url",
     }
 )
-"""The field of a refusal that names none: every 422 names at least one."""
+"""The field for a refusal that names none, because every 422 names at least one."""
 
 
 class Problem(Exception):  # noqa: N818 - the word of RFC 9457

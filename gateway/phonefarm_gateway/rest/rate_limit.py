@@ -9,7 +9,7 @@ from phonefarm_common.clock import Clock
 MOST_BUCKETS: Final = 10_000
 LOGINS_PER_SECOND: Final = 1.0
 LOGIN_BURST: Final = 30
-"""Logins that one address may try at once; a proxy is one address for all behind it."""
+"""One address may try this many logins at once; all callers behind a proxy share its address."""
 
 
 class RateLimiter:

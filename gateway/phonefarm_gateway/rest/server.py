@@ -1,4 +1,4 @@
-"""Listens for connections: so many at once, and none that is idle or not read for long."""
+"""Listens for connections: limits their number, and closes idle and unread ones."""
 
 import asyncio
 import logging
@@ -24,9 +24,9 @@ KEEPALIVE_SECONDS: Final = 75.0
 It is above the 60 s of common proxies: the proxy must close first, or it may send into a close.
 """
 HANDSHAKE_SECONDS: Final = 10.0
-"""How long a TLS handshake may take."""
+"""The limit of a TLS handshake."""
 LONGEST_REQUEST_LINE: Final = 64 * 1024
-"""Bytes. All filters of `GET /processes` at their longest have 42 KiB: twelve for a character."""
+"""The limit in bytes. All filters of `GET /processes` have up to 42 KiB: 12 for a character."""
 LONGEST_HEADER: Final = 8190
 BACKLOG: Final = 512
 PAUSE_SECONDS: Final = 1.0

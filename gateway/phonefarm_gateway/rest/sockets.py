@@ -28,15 +28,15 @@ from phonefarm_gateway.strict_json import NotAcceptableError, NotJsonError, dump
 FIRST_SECONDS: Final = 10.0
 HEARTBEAT_SECONDS: Final = 15.0
 MOST_BYTES: Final = 300 * 1024
-"""Of one message: a clipboard has up to 262,130 bytes of text."""
+"""The size limit of a message: a clipboard has up to 262,130 bytes of text."""
 UNSENT_BYTES: Final = 16 * 1024
-"""Of one socket that a slow caller leaves in this program, and as many in the kernel.
+"""The most unsent bytes of a slow caller's socket in this program; the kernel holds as many.
 
-What waits there is old when it arrives, and nothing can drop it any more. Without a bound it is
-256 KiB in aiohttp and up to 4 MB in Linux: a minute of video.
+Unsent data is old when it arrives, and nothing can drop it any more. Without this limit, aiohttp
+holds 256 KiB and Linux up to 4 MB: a minute of video.
 """
 _LONGEST_REASON: Final = 120
-"""A close frame has room for 123 bytes."""
+"""The longest reason in bytes; a close frame has room for 123."""
 
 _Model = TypeVar("_Model", bound=RequestModel)
 _log = structlog.get_logger()
@@ -64,7 +64,7 @@ class SocketClosedError(Exception):
 
 
 class Socket:
-    """A socket that was opened: sends with patience, reads what viewers say."""
+    """An open socket: it waits for slow readers up to a limit, and reads viewers' messages."""
 
     def __init__(self, response: web.WebSocketResponse, patience: float) -> None:
         self._response = response

@@ -1,4 +1,4 @@
-"""Closes connections on which an answer waits for a caller who does not read it."""
+"""Closes connections whose caller does not read the response."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,9 @@ import structlog
 from aiohttp import web
 
 STALLED_SECONDS: Final = 60.0
-"""How long a caller may read nothing of an answer that waits: nginx's `send_timeout`."""
+"""A caller may read nothing of a waiting response for this long, as in nginx's `send_timeout`."""
 LOOKS: Final = 12
-"""How often a connection is looked at in this time."""
+"""A connection is checked this many times in that time."""
 # struct tcp_info of Linux' include/uapi/linux/tcp.h, since 4.6.
 _ACKNOWLEDGED: Final = struct.Struct("=120xQ16xI")
 _log = structlog.get_logger()
@@ -31,7 +31,7 @@ class _Answer:
     transport: asyncio.Transport
     acknowledged: int
     still: int = 0
-    """At how many looks, one after the other, nothing more had arrived."""
+    """The number of checks in a row at which nothing more had arrived."""
 
 
 class StalledReaders:

@@ -1,4 +1,4 @@
-"""The certificate of the gateway's own address; a renewed one counts for the next connections."""
+"""The certificate of the gateway's own address; new connections use a renewed one."""
 
 import asyncio
 import ssl
@@ -11,7 +11,7 @@ from cryptography import x509
 from phonefarm_common.config import ConfigError
 
 LOOK_SECONDS: Final = 10.0
-"""How often the files are looked at."""
+"""The files are checked this often."""
 _log = structlog.get_logger()
 
 

@@ -19,8 +19,8 @@ from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec
 
 TAG: Final = "Accounts"
 _CHANGE: Final = (
-    "The call creates the group if necessary. It ignores ids to add that are in the group, and ids "
-    "to remove that are not. A group without members no longer exists."
+    "The call creates the group if necessary. It ignores an id in `add_ids` that is already in the "
+    "group, and an id in `remove_ids` that is not. A group without members no longer exists."
 )
 _GROUP: Final = {HTTPStatus.OK: ResponseSpec(about="The stored group.", models=(farm.Group,))}
 
@@ -177,7 +177,7 @@ ENDPOINTS: Final = (
         name="deleteAccount",
         tag=TAG,
         summary="Remove an account, its persona and its places in groups",
-        about="What the account has done stays in the history of the processes.",
+        about="The history of the processes still shows what the account has done.",
         scope="operate",
         query=NoQuery,
         body=Because,

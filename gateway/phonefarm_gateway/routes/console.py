@@ -19,11 +19,11 @@ from phonefarm_gateway.rest.problems import Problem, invalid
 from phonefarm_gateway.rest.ticket_answer import ticket_answer
 
 _SCOPE: Final = "read"
-"""What a key needs for the console: each page reads."""
+"""The scope that the console requires, because each page reads."""
 _LOGIN: Final = "login"
-"""What a ticket of a link is for."""
+"""The purpose of a link's ticket."""
 _BODY_BYTES: Final = 4096
-"""Strangers send this body: it holds a key and nothing else."""
+"""The limit of the body, which strangers send; it contains only a key."""
 
 
 async def log_in(call: Call[NoQuery, requests.LogIn]) -> web.StreamResponse:

@@ -155,9 +155,9 @@ ENDPOINTS: Final = (
         name="pause",
         tag=TAG,
         summary="Pause all work, or the work of an app, an account or a capability",
-        about="If you repeat the request, it replaces the reason. A pause does not move the "
-        "deadlines that callers gave; the farm's own limit on waiting does not run during "
-        "the pause.",
+        about="If you repeat the request, it replaces the reason. A pause does not change the "
+        "deadlines that callers gave. During the pause, the farm's own limit on waiting does not "
+        "run.",
         scope="operate",
         query=NoQuery,
         body=PauseWork,
@@ -195,7 +195,8 @@ ENDPOINTS: Final = (
         summary="Run a capability on a real phone to verify it",
         about=(
             "When the process is completed and its evidence has arrived, record the verification "
-            "with another call. If you repeat this request, the farm starts another run."
+            "with POST /processes/{process_id}/verification. If you repeat this request, the farm "
+            "starts another run."
         ),
         scope="operate",
         query=NoQuery,

@@ -28,7 +28,7 @@ FOLLOWING: Final = (
     Link(operation_id="replayDeliveries", parameters=_OF_PROCESS),
     Link(operation_id="cancelProcess", parameters=_OF_PROCESS),
 )
-"""What can be asked about the process in an answer."""
+"""The links from a response to requests about its process."""
 
 _ACCEPTED: Final = {
     HTTPStatus.ACCEPTED: ResponseSpec(

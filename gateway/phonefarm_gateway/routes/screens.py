@@ -29,7 +29,7 @@ from phonefarm_gateway.strict_json import dump
 
 TICKET_TIME: Final = timedelta(seconds=30)
 ASK_SECONDS: Final = 1.0
-"""A phone is asked for a key frame at most once in so long."""
+"""A phone is asked for a key frame at most once in this time."""
 _SCOPE: Final = "watch"
 _THUMBNAILS: Final = "thumbnails"
 _TAG: Final = "Screens"

@@ -48,8 +48,8 @@ ENDPOINTS: Final = (
         tag=TAG,
         summary="Set the weekly hours of an account, a phone, a group of phones or a capability",
         about="The window replaces an earlier window of the same scope. Runs in progress continue. "
-        "The farm's own limit on waiting does not end work that has a window; the deadlines that "
-        "callers gave still do.",
+        "Work that has a window waits without the farm's own limit on waiting, but still ends at "
+        "the deadline that its caller gave.",
         scope="operate",
         query=NoQuery,
         body=PutWindow,
@@ -67,7 +67,7 @@ ENDPOINTS: Final = (
         name="removeWindow",
         tag=TAG,
         summary="Remove a window; other windows remain",
-        about="The farm's own limit on waiting begins anew for the work that waited in the window.",
+        about="Work that waited for the window gets the farm's full limit on waiting again.",
         scope="operate",
         query=NoQuery,
         body=RemoveWindow,

@@ -21,7 +21,7 @@ SCAN_FILE = "android.intent.action.MEDIA_SCANNER_SCAN_FILE"
 VIEW = "android.intent.action.VIEW"
 WEB = ("http://", "https://")
 CHOOSER = "android/com.android.internal.app.ResolverActivity"
-"""What asks which app to use where several can open a URL and none is the default."""
+"""The activity that asks which app to use, when several can open a URL and none is the default."""
 MAIN = "android.intent.action.MAIN"
 STREAM = "android.intent.extra.STREAM"
 _ACTIVITIES = {
@@ -29,7 +29,7 @@ _ACTIVITIES = {
     BROWSER_PACKAGE: ("MainActivity",),
     SHOP_PACKAGE: ("MainActivity",),
 }
-"""What each app lets others open."""
+"""The activities that other apps may open, for each app."""
 LARGEST_APK_BYTES = 200 * 1024 * 1024
 
 _FLAGS_WITH_VALUE = {"-a", "-d", "-t", "-c", "-f", "-p", "--user", "-n", "--display"}

@@ -19,7 +19,7 @@ from phonefarm_agent.phones.adb.server import AdbStartError, adb_binary, adb_ser
 CONNECT_SECONDS = 5.0
 USUAL_PORT = 5037
 USB_SECONDS = 2.0
-"""How long a server of our own is given to find the phones on USB."""
+"""A server that doctor starts has this long to find the phones on USB."""
 
 _REMEDIES = {
     "unauthorized": "unlock the phone, and accept this host's key with `always allow`",

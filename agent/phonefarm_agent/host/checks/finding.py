@@ -1,4 +1,4 @@
-"""What a check of the host found, and the output of a program that it ran."""
+"""The finding of a check, and the output of a program that the check ran."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How grave a finding is; with `fail`, the agent or the phone can do no work."""
+    """How bad a finding is; with `fail`, the agent or the phone cannot work."""
 
     OK = "ok"
     WARN = "warn"

@@ -13,13 +13,13 @@ from phonefarm_agent.phones.ui_server import PORTS
 DIAL_SECONDS = 3.0
 SHELL_SECONDS = 5.0
 SHOWN = 5
-"""So many phones are named; the others are counted."""
+"""A finding names at most this many phones, and only counts the others."""
 
 _ADDRESS = re.compile(
     r"^\s*(?:\d+: \S+\s+)?inet (\d+(?:\.\d+){3})/\d+ .*scope global .*?(\S+)(?:\\.*)?$"
 )
 _LOCAL = re.compile(r"wlan|swlan|ap|eth")
-"""Interfaces of a local network; a mobile network's are rmnet and ccmni (ADB-Wi-Fi#4)."""
+"""Names of local network interfaces; those of mobile networks are rmnet and ccmni (ADB-Wi-Fi#4)."""
 
 
 async def check_phone_network(adb: Adb, serials: Iterable[str]) -> list[Finding]:

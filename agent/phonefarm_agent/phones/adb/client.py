@@ -152,7 +152,7 @@ class Adb:
 
 
 DUPLICATE = "duplicate"
-"""The state that `parse_devices` gives a serial that the listing has twice: adb reaches neither."""
+"""The state of a serial that adb lists twice: adb can reach neither device."""
 
 
 def parse_devices(text: str) -> dict[str, str]:

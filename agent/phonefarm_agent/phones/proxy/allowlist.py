@@ -8,7 +8,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 
 META = frozenset(";|&$`<>(){}*?[]~#!\\")
-"""Characters a shell reads as more than themselves; outside quotes none of them passes."""
+"""Characters with a meaning for the shell; they may occur only inside quotes."""
 META_IN_DOUBLE_QUOTES = frozenset("$`\\")
 WORDS_LIMIT = 256
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")

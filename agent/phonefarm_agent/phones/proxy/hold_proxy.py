@@ -25,7 +25,7 @@ from phonefarm_agent.phones.proxy.stream import AdbProtocolError, GatedSocket, f
 
 DIAL_SECONDS: Final = 5.0
 FEATURES: Final = frozenset({"shell_v2", "cmd", "stat_v2", "ls_v2", "fixed_push_mkdir"})
-"""Those of the phone that are told: others would have adb ask for services that are refused."""
+"""The phone's features that the proxy reports; with others, adb would ask for refused services."""
 SERVICES: Final = frozenset({"shell", "exec", "sync"})
 _NO_WORDS: Final = Scope(phone_folder="/data/local", package="", words=frozenset())
 
@@ -69,7 +69,7 @@ class HoldProxy(Proxy):
 
     log_line: Callable[[str], Awaitable[None]]
     ids: set[str] = field(default_factory=set)
-    """What the adb server calls the connection to our phone; adb names it instead of the serial."""
+    """The ids of the transports to the phone; adb uses them instead of the serial."""
 
     async def serve_requests(self, client: GatedSocket) -> None:
         """Serve one connection; a request for any phone goes to ours."""

@@ -44,7 +44,7 @@ ACCEPT_PAUSE_SECONDS = 0.1
 LISTING_LIMIT = 256 * 1024
 REFUSALS_LOGGED = 50
 SERVER_VERSION = f"{41:04x}"
-"""What `host:version` says: the adb server protocol since platform-tools 29."""
+"""The answer to `host:version`: the adb server protocol since platform-tools 29."""
 
 log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""One socket of the proxy: it asks the gate at the very moment a byte is written.
+"""One socket of the proxy, which asks the gate right before each write.
 
 asyncio's own streams keep bytes in a buffer and write them when they find the time, so a process
 that was frozen past the deadline and thawed would still write them. Here the clock is read, then
@@ -16,7 +16,7 @@ from phonefarm_agent.phones.proxy.gate import Gate, GateClosedError
 CHUNK = 64 * 1024
 FINISH_SECONDS = 0.5
 REQUEST_LIMIT = 16 * 1024
-"""The longest request taken; the protocol could say 65535 (four hex digits)."""
+"""The longest request that is accepted; the protocol allows 65535 (four hex digits)."""
 
 
 class AdbProtocolError(Exception):

@@ -1,4 +1,4 @@
-"""The calls of the UI server that a run may make. What is sent on is made here from what was read.
+"""The UI server calls that a run may make. The proxy sends only calls that it has built itself.
 
 Other methods of the server run any shell command, write files or inject touches (u2.jar 0.4.1,
 AutomatorServiceImpl): none of them is here.
@@ -12,9 +12,9 @@ from phonefarm_agent.phones.proxy.allowlist import RequestRefusedError
 TEXT_LIMIT = 10_000
 DEPTH_MOST = 80
 QUALITIES = range(30, 91)
-"""Of a JPEG of the screen."""
+"""The allowed qualities of a JPEG of the screen."""
 _FOCUSED, _PACKAGE = 0x020000, 0x080000
-"""Bits of a selector's mask that say which fields count (uiautomator2, _selector.py)."""
+"""Bits of a selector's mask, which mark the fields that count (uiautomator2, _selector.py)."""
 
 
 def rewritten(body: bytes, package: str) -> bytes:

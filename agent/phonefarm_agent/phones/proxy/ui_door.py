@@ -1,4 +1,4 @@
-"""Lets a run's calls of the UI server through: each is read, checked, and sent as a new request.
+"""Lets a run call the UI server: each call is read, checked, and sent as a new request.
 
 No byte of the run reaches the phone as it was sent. One call is under way at a time.
 """
@@ -11,7 +11,7 @@ from phonefarm_agent.phones.proxy.ui_calls import rewritten
 from phonefarm_agent.phones.ui_http import UiHttpError, read_answer, request_bytes
 
 SERVICE = "tcp:9008"
-"""What the run calls its UI server: the port that uiautomator2 knows, whichever it really is."""
+"""The run's name for its UI server: the port that uiautomator2 uses, whatever the real port is."""
 HEAD_LIMIT = 2 * 1024
 BODY_LIMIT = 128 * 1024
 PATH = "/jsonrpc/0"

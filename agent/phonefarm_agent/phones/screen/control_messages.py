@@ -12,7 +12,7 @@ from typing import Final
 from phonefarm_agent.model.screen import Clipboard, ClipboardSet
 
 RESET_VIDEO: Final = b"\x11"
-"""Has the encoder begin again, with a key frame."""
+"""Makes the encoder start again, with a key frame."""
 TEXT: Final = 1
 SET_CLIPBOARD: Final = 9
 MOST_TEXT: Final = 300

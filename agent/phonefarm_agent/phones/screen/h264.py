@@ -10,7 +10,7 @@ from typing import Final
 _START: Final = b"\x00\x00\x01"
 _SPS: Final = 7
 _WITH_CHROMA: Final = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
-"""The profiles whose SPS has the chroma format and scaling lists."""
+"""The profiles whose SPS contains the chroma format and scaling lists."""
 _YUV420: Final = 1
 _YUV444: Final = 3
 _LISTS, _SMALL_LISTS, _SMALL, _LARGE = 8, 6, 16, 64

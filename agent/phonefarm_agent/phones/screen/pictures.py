@@ -1,4 +1,4 @@
-"""Pictures of a phone's screen by screencap, and smaller ones made of them on the host.
+"""Takes pictures of a phone's screen with screencap, and makes smaller ones on the host.
 
 Pillow is loaded when the first picture is made: most agents never make one.
 """
@@ -11,7 +11,7 @@ from phonefarm_agent.model.screen import Picture
 from phonefarm_agent.phones.adb.client import Adb
 
 CAPTURE_SECONDS: Final = 15.0
-"""screencap -p takes up to 3 s on a large screen (console.md 2.2)."""
+"""The limit for screencap -p, which takes up to 3 s on a large screen."""
 MOST_BYTES: Final = 32 * 1024 * 1024
 JPEG_QUALITY: Final = 80
 THUMBNAIL_QUALITY: Final = 70
@@ -22,7 +22,7 @@ _SIZE_ENDS: Final = 24  # width and height stand at 16 and 20, in the chunk IHDR
 
 
 class NoPictureError(Exception):
-    """The phone gave no picture; the text says what it gave."""
+    """The phone sent no picture; the text says what it sent."""
 
 
 async def screencap(adb: Adb, serial: str) -> bytes:

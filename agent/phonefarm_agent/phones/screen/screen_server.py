@@ -1,4 +1,4 @@
-"""scrcpy-server on one phone: the jar is pushed, the server started, connected to, and ended.
+"""Runs scrcpy-server on one phone: pushes the jar, starts the server, connects to it, ends it.
 
 Source: Genymobile/scrcpy at v3.3.4, doc/develop.md and server/.../DesktopConnection.java. The
 server ends when the shell that started it or its sockets are closed, so a dead agent leaves nothing
@@ -33,14 +33,14 @@ CALL_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 0.1
 OUTPUT_KEPT: Final = 4000
 _SEND_BUFFER: Final = 512 * 1024
-"""Bytes: the largest control message fits, so nothing waits in this process."""
+"""The send buffer in bytes; the largest control message fits, so none waits in this process."""
 _OF_THE_ENCODER: Final = ("MediaCodec", "ncoder", "ncoding")
 
 log = structlog.get_logger()
 
 
 class ScreenServerError(Exception):
-    """There is no video: a word of StreamInfo.reason (screen.proto) and what the server said."""
+    """There is no video; has a word of StreamInfo.reason (screen.proto) and the server's output."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(f"{reason}: {message}")
@@ -49,14 +49,14 @@ class ScreenServerError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenServer:
-    """The sockets of a server that runs; `output` returns what it has printed last."""
+    """The sockets of a running server; `output` returns what it printed last."""
 
     video: asyncio.StreamReader
     control: asyncio.StreamWriter
     device_messages: asyncio.StreamReader
     output: Callable[[], str]
     failure: Callable[[Exception], ScreenServerError]
-    """Returns why the video ended, in the server's words where it has any."""
+    """Returns why the video ended, in the server's own words if there are any."""
 
 
 def start_command(*, scid: int, quality: Quality, encoder: str) -> str:
@@ -153,7 +153,7 @@ async def _push_jar(adb: Adb, serial: str, jar: Callable[[], Path]) -> None:
 
 
 class _Output:
-    """What the server prints; scrcpy prints no text that is typed."""
+    """The output of the server; scrcpy prints no text that is typed."""
 
     def __init__(self) -> None:
         self._text = ""

@@ -1,4 +1,4 @@
-"""The one stream of a phone's screen, however many watch: video, another encoder, or stills."""
+"""The one stream of a phone's screen for all viewers: video, another encoder, or stills."""
 
 import asyncio
 import contextlib
@@ -45,11 +45,11 @@ from phonefarm_agent.phones.screen.viewer import Viewer
 RESET_SECONDS: Final = 1.0
 STILL_SECONDS: Final = 1.0
 WORKED_SECONDS: Final = 10.0
-"""A way to show the screen that lasted so long is tried again when it fails."""
+"""A method that has shown the screen for this long is tried again when it fails."""
 MOST_FAILURES: Final = 3
-"""So many stills in a row that fail end the stream."""
+"""The stream ends after this many failed stills in a row."""
 ENCODERS: Final = ("", "c2.android.avc.encoder")
-"""The phone's own choice, then Android's encoder in software."""
+"""The encoder that the phone chooses, then Android's software encoder."""
 REMEMBERED_SECONDS: Final = 600.0
 SERVER_MISSING: Final = "screen_server_missing"
 STILLS_STEP: Final = len(ENCODERS)
@@ -62,7 +62,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenDevice:
-    """Where a phone's screen is: its adb, what adb calls it, and its model."""
+    """A phone with a screen: its adb, its adb serial, and its model."""
 
     adb: Adb
     adb_serial: str
@@ -70,7 +70,7 @@ class ScreenDevice:
 
 
 class WorkingSteps:
-    """Which step worked for a model of phones, and why not an earlier one."""
+    """Which method worked for a model of phones, and why the earlier ones did not."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -89,7 +89,7 @@ class WorkingSteps:
 
 
 class ScreenSession:
-    """Sends one phone's screen to its viewers; `run` is its life."""
+    """Sends one phone's screen to its viewers, while `run` lasts."""
 
     def __init__(
         self,

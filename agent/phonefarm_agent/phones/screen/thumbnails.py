@@ -1,4 +1,4 @@
-"""Small pictures of the phones that somebody has in view, made at most once in 5 s a phone."""
+"""Takes small pictures of the phones that somebody has in view, at most one per phone in 5 s."""
 
 import asyncio
 import hashlib
@@ -22,10 +22,10 @@ from phonefarm_agent.phones.screen.screen_session import ScreenDevice
 
 LEAST_SECONDS: Final = 5.0
 SHARE: Final = 10
-"""A phone is asked for a tenth of its time at most."""
+"""Pictures take at most one tenth of a phone's time."""
 LOOK_SECONDS: Final = 1.0
 MOST_AT_ONCE: Final = 4
-"""Phones of the host that are asked together."""
+"""At most this many phones of the host are asked at the same time."""
 NO_PICTURE_YET: Final = "no_picture_yet"
 
 
@@ -43,7 +43,7 @@ class RunPictures(Protocol):
 
 @dataclass(kw_only=True)
 class _Known:
-    """What was last seen of a phone, and from when on it may be asked again."""
+    """The last picture of a phone, and the time at which it may be asked again."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     due_at: float = -float("inf")

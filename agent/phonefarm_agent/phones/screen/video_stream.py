@@ -13,11 +13,11 @@ _H264: Final = b"h264"
 _CONFIG: Final = 1 << 63
 _KEY: Final = 1 << 62
 MOST_PACKET: Final = 8 * 1024 * 1024
-"""Above this the bytes are not a packet's length: at 4 Mbit/s a frame has some 17 KB."""
+"""A greater number is no packet length: at 4 Mbit/s a frame has about 17 KB."""
 
 
 class BadVideoError(Exception):
-    """The bytes are not the video of scrcpy 3.3.4; the text says what they are."""
+    """The bytes are not the video of scrcpy 3.3.4; the text says what is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The input of one viewer: only under a live hold, only what is allowed, only so often."""
+"""The input of one viewer: allowed messages only, during a hold only, and not too many a second."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class HoldGates(Protocol):
-    """Which holds live on the phones of this host."""
+    """The current holds of the phones of this host."""
 
     def gate(self, *, run_id: str, epoch: int, serialno: str) -> Gate | None:
         """Return the gate of this hold of the phone; None when there is no such hold here."""
@@ -27,7 +27,7 @@ class HoldGates(Protocol):
 
 
 class ViewerInput:
-    """Checks each control message at the moment it would pass, and counts those that did.
+    """Checks each control message right before it passes, and counts those that passed.
 
     *refused* gets each reason at most once a second.
     """

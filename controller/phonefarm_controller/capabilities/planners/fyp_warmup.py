@@ -1,4 +1,4 @@
-"""fyp_warmup: open the feed and watch what comes; the host's judge has what does not fit cut short.
+"""fyp_warmup: open the feed and watch videos; the judge of the host skips those that do not fit.
 
 It only looks.
 """

@@ -8,7 +8,7 @@ from phonefarm_controller.capabilities.phone_fields import PageUrl
 from phonefarm_controller.model.plans import Action, Plan
 
 NAME: Final = "page"
-"""How the file of the evidence begins."""
+"""The beginning of the evidence file's name."""
 VIEWER_SECONDS: Final = 90.0
 """The limit for starting the viewer, which may be slow after a boot."""
 

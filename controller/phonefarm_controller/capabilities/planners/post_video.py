@@ -7,12 +7,12 @@ from phonefarm_controller.capabilities.fields import Field, Text, TextList, Url
 from phonefarm_controller.model.plans import Action, Plan, Repeat
 
 VIDEO: Final = "video"
-"""What the asset is called in the run."""
+"""The name of the asset in the run."""
 
 FETCH_SECONDS: Final = 900.0
 PUSH_SECONDS: Final = 300.0
 POST_SECONDS: Final = 300.0
-"""The app uploads before it shows that it has posted."""
+"""A long limit, because the app uploads the video before it shows that it has posted."""
 TYPED_PER_SECOND: Final = 10
 
 FIELDS: Final[tuple[Field, ...]] = (

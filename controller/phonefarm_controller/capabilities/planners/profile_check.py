@@ -5,7 +5,7 @@ from typing import Final
 from phonefarm_controller.model.plans import Action, Plan
 
 CAPABILITY: Final = "profile_check"
-"""The process type. It is asked for by operators only, never by enqueue."""
+"""The process type. Only operators can request it, and not by enqueue."""
 
 SECONDS_PER_SCREEN: Final = 40.0
 MOST_SCREENS: Final = 200

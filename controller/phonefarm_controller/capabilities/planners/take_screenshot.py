@@ -7,7 +7,7 @@ from phonefarm_controller.capabilities.fields import Field, Flag
 from phonefarm_controller.model.plans import Action, Plan
 
 NAME: Final = "screen"
-"""How the files of the evidence begin."""
+"""The beginning of the evidence files' names."""
 
 FIELDS: Final[tuple[Field, ...]] = (
     Flag(

@@ -8,15 +8,15 @@ from collections.abc import Collection
 from typing import Protocol
 
 MARKER = ".farm"
-"""Names the farm whose evidence it is."""
+"""The file that names the farm to which the evidence belongs."""
 PARTS = ".parts"
-"""What there is of uploads under way."""
+"""The folder of unfinished uploads."""
 MOST_SECONDS = 24 * 3600.0
-"""How long a part waits for its upload to go on."""
+"""An unfinished upload is kept this long."""
 
 
 class PartialFileGoneError(Exception):
-    """The part is not there (any more), or shorter than was asked for."""
+    """The part does not exist (any more), or is shorter than the offset."""
 
 
 class NotKeptError(Exception):
@@ -73,7 +73,7 @@ CHUNK_BYTES = 64 * 1024
 
 
 class EvidenceBackend(Protocol):
-    """Keeps files by their path. All controllers of a farm share one; its text is its name."""
+    """Stores files by path. All controllers of a farm share one backend; str() returns its name."""
 
     def path_of(self, *, process_id: str, run_id: str, name: str, sha256: str) -> str:
         """Return the path that a file of a run gets."""

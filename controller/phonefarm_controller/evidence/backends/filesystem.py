@@ -28,10 +28,10 @@ from phonefarm_controller.evidence.backends.backend import (
 )
 
 LEAST_BYTES: Final = 64 * 1024
-"""What is not worth going on with."""
+"""A part that is shorter than this is not resumed."""
 COPY_BYTES: Final = 1024 * 1024
 _NOT_KEPT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
-"""What opening says of a file that is gone, or is none."""
+"""The errors of opening a file that does not exist, or is not a regular file."""
 
 
 class FilesystemPartialFile:

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
 SEGMENT: Final = 4 * 1024 * 1024
-"""What goes whole: nothing that runs leave today is longer."""
+"""A file up to this size is uploaded in one request; runs leave no longer ones today."""
 BLOCK: Final = 1024 * 1024
-"""What is asked for at once by who reads: a slow reader keeps no connection."""
+"""Readers request this much at a time, so that a slow reader keeps no connection open."""
 CONNECT_SECONDS: Final = 3
 ANSWER_SECONDS: Final = 10
 TRIES: Final = 2

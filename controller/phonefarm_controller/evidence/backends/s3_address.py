@@ -14,7 +14,7 @@ FORM: Final = "s3://BUCKET/PREFIX?endpoint=http://HOST:PORT&region=REGION"
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9._/-]{0,200}")
 _REGION: Final = "us-east-1"
-"""What stores of one's own are usually in."""
+"""The region that private S3 stores usually have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,9 @@ class S3Address:
 
     bucket: str
     prefix: str
-    """Of every key: empty, or with a slash at its end."""
+    """The beginning of every key: empty, or text that ends with a slash."""
     endpoint: str | None
-    """None for Amazon's own."""
+    """None for Amazon S3."""
     region: str
     access_key: str
     secret_key: str = field(repr=False)

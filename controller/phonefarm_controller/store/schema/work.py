@@ -165,7 +165,7 @@ DEADLINE_GIVEN: Final = text("deadline_given IS TRUE")
 DUE: Final = text("state IN ('SCHEDULED', 'RETRYABLE')")
 OPEN_PHONE_ONLY: Final = text("capability IN ('hold', 'golden_job') AND finished_at IS NULL")
 WITHOUT_APP: Final = text("app = ''")
-"""What model.items.NO_APP is in the table."""
+"""The condition for items without an app (model.items.NO_APP)."""
 GOLDEN_JOB: Final = text("capability = 'golden_job'")
 
 
