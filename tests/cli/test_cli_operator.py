@@ -83,7 +83,7 @@ async def test_a_pause_says_what_it_costs_and_what_waits_says_until_when(
         f"the work first (the first deadline is at {moment}); for the others, the farm's "
         "own limit on waiting does not run"
     ) in paused.out
-    assert "0 items wait, none with a caller's deadline within 24 h; " in other.out
+    assert "0 items wait; none of their callers' deadlines is within 24 h; " in other.out
 
 
 async def test_windows_are_put_listed_shown_and_removed(farm: Farm, operator: Operator) -> None:
