@@ -152,7 +152,7 @@ class ControllerMetrics:
         yield oldest
         deliveries = GaugeMetricFamily(
             "phonefarm_controller_callbacks_owed",
-            "Callbacks that are not settled; every controller reports all of them",
+            "Callbacks that the farm still has to send; every controller reports all of them",
             labels=["state"],
         )
         for state, count in sorted(now.deliveries.items()):
