@@ -47,6 +47,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "gateways": ("commands.gateways", "list the gateways, invite or revoke a gateway"),
     "pause": ("commands.pause", "start no new runs, for all work or for a part of it"),
     "resume": ("commands.pause", "end one pause; other pauses remain"),
+    "schedules": ("commands.schedules", "list, add and pause work that recurs"),
     "windows": ("commands.windows", "list and set the weekly hours in which work may begin"),
     "backup": ("commands.backup", "save a copy of the controller's database"),
     "audit": ("commands.audit", "list who did what to phones, accounts and hosts"),

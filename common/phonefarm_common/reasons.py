@@ -26,6 +26,7 @@ class Reason(StrEnum):
     EVIDENCE_REMOVED = "evidence_removed"
     EVIDENCE_AWAY = "evidence_away"
     UNKNOWN_KEY = "unknown_key"
+    UNKNOWN_SCHEDULE = "unknown_schedule"
     ROUTING_NOT_SUPPORTED = "routing_not_supported"
     CAPABILITY_NOT_LIVE_VERIFIED = "capability_not_live_verified"
     ACCOUNT_REQUIRED = "account_required"

@@ -27,6 +27,7 @@ async def test_a_farm_that_is_well(tmp_path: Path, capsys: pytest.CaptureFixture
         *("controller", "loops", "database", "clock", "queue", "agents", "versions"),
         *("certificates", "scheduler", "dirty phones", "callbacks", "disk", "evidence"),
         *("controllers", "pauses", "phones", "hosts", "drains", "gateways", "alerts"),
+        "schedules",
     }
     assert (document["verdict"], document["problems"]) == ("warn", 1)
     first, second, *rest = told.out.splitlines()

@@ -10,6 +10,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm_cli.console import drain_wait
 from phonefarm_cli.errors import CommandError
+from phonefarm_controller.store.schema.schedules import schedules
+from sqlalchemy import update
 from support.commanding import Operator
 from support.controller import PATIENCE, Farm, farm_on, played_agent, request
 
@@ -118,6 +120,48 @@ async def test_windows_are_put_listed_shown_and_removed(farm: Farm, operator: Op
     assert "phone ph-a1: the window is removed" in removed[0].out
     assert "phone ph-a1: had no window" in removed[1].out
     assert assignment.phone_id == "ph-a1"
+
+
+async def test_a_schedule_is_added_fires_and_is_shown_paused_and_deleted(
+    farm: Farm, operator: Operator
+) -> None:
+    """Its work is that of `submit`; the controller fires it by itself when its time has come."""
+    work = ("keyword_warmup", "--input", "keywords=cats", "--input", "videos_per_keyword=1")
+    when = ("--cron", "0 3 * * sun", "--zone", "Europe/Berlin", "--reason", "a test")
+    async with played_agent(farm, "A1") as agent:
+        await agent.offer()
+        added = await operator.command("schedules", "add", "weekly", *work, *when)
+        more = ("--jitter", "10m", "--overlap", "allow", "--start-within", "2h", "--phone", "A1")
+        await operator.command("schedules", "add", "due", *work, *when, *more)
+        with pytest.raises(CommandError, match="cron: must have five fields"):
+            await operator.command("schedules", "add", "wrong", *work, *when, "--cron", "@weekly")
+        async with farm.controller.database.writing() as tx:
+            since = tx.now - timedelta(days=20)
+            late = update(schedules).where(schedules.c.name == "due")
+            await tx.connection.execute(late.values(handled_until=since, due_at=since))
+        (assignment,) = await agent.assigned()
+
+        listed = await operator.command("schedules", "list", "--json")
+        shown = await operator.command("schedules", "show", "due")
+        told = json.loads((await operator.command("schedules", "show", "due", "--json")).out)
+        upcoming = await operator.command("schedules", "next", "due", "--count", "2", "--json")
+        paused = await operator.command("schedules", "pause", "weekly", "--reason", "a test")
+        table = await operator.command("schedules", "list")
+        resumed = await operator.command("schedules", "resume", "weekly", "--reason", "a test")
+        deleted = await operator.command("schedules", "delete", "weekly", "--reason", "a test")
+
+    assert "weekly: keyword_warmup, 0 3 * * sun Europe/Berlin; next at 20" in added.out
+    assert [one["name"] for one in json.loads(listed.out)] == ["due", "weekly"]
+    assert "jitter 600 s, catch-up once, overlap allow, start within 7200 s" in shown.out
+    assert [one["outcome"] for one in told["firings"]][:2] == ["enqueued", "missed"]
+    assert told["firings"][0]["process_id"] == assignment.process_id
+    assert assignment.process_id in shown.out
+    first, second = (datetime.fromisoformat(run["instant"]) for run in json.loads(upcoming.out))
+    assert second - first >= timedelta(days=6)
+    assert "paused" in paused.out
+    assert "paused" in table.out
+    assert "next at" in resumed.out
+    assert "weekly: the schedule is deleted" in deleted.out
 
 
 @pytest.mark.parametrize("what", [["phones", "drain", "A1"], ["agents", "drain", "agent-1"]])

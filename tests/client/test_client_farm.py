@@ -30,6 +30,7 @@ from phonefarm.client import (
 from phonefarm.schemas.farm import FarmReset
 from phonefarm.schemas.farm_requests import PutAccountOfMany
 from phonefarm.schemas.requests import Snapshot, Step
+from phonefarm.schemas.schedules import ScheduledRequest
 from phonefarm_controller.screens import links
 from support.controller import KEY
 from support.relay import relay
@@ -377,6 +378,21 @@ async def _call_farm(farm: AsyncPhonefarm, served: RestFarm, of: str) -> None:
     assert (await farm.operation.windows()).windows == (window,)
     assert (await farm.phones.get("ph-sim1")).windows == (window,)
     assert (await farm.operation.remove_window("phone", "ph-sim1", reason="a test")).removed
+    work = ScheduledRequest(
+        capability="keyword_warmup",
+        mode="manual",
+        target=Target(routing="queue"),
+        inputs={"keywords": ["cats"]},
+        requested_by=ME,
+    )
+    added = await farm.schedules.add(
+        "daily", cron="30 9 * * *", zone="Europe/Berlin", request=work, reason="a test"
+    )
+    assert (await farm.schedules.list()).schedules == (added,)
+    assert len((await farm.schedules.get("daily", next_count=3)).next_runs) == 3
+    assert (await farm.schedules.pause("daily", reason="a test")).paused
+    assert (await farm.schedules.resume("daily", reason="a test")).next_at is not None
+    assert (await farm.schedules.delete("daily", reason="a test")).name == "daily"
     copy = io.BytesIO()
     await farm.operation.backup(copy, reason="a test")
     assert copy.getvalue().startswith(b"SQLite format 3")

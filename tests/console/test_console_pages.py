@@ -21,6 +21,7 @@ PAGES = {
     "/console/work/{failed}": "keyword warmup",
     "/console/work/{waiting}": "keyword warmup",
     "/console/queue": "Queue",
+    "/console/schedules": "Schedules",
     "/console/hosts": "Hosts",
     "/console/accounts": "Accounts",
     "/console/audit": "Audit",

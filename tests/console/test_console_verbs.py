@@ -194,6 +194,35 @@ async def test_an_inactive_account_is_removed(console: Console) -> None:
         assert "unused" not in [one["account_id"] for one in told["accounts"]]
 
 
+async def test_a_schedule_is_paused_resumed_and_deleted(console: Console) -> None:
+    """In its row, with when it comes next."""
+    request = {
+        "capability": "take_screenshot",
+        "mode": "manual",
+        "target": {"routing": "queue"},
+        "inputs": {},
+        "requested_by": {"system": "tests"},
+    }
+    body = {"name": "pictures", "cron": "0 3 1 1 *", "zone": "UTC", "request": request}
+    status, told = await console.it.call("POST", "/schedules", body | {"reason": "a test"})
+    assert status == 201, told
+
+    async with console.logged_in("/console/schedules") as page:
+        row = page.get_by_role("row").filter(has_text="pictures")
+        await expect(row).to_contain_text("0 3 1 1 * UTC")
+        await page.get_by_role("button", name="Pause: pictures").click()
+        await answer(page, "Pause", "nobody looks")
+        await expect(row).to_contain_text("paused")
+
+        await page.get_by_role("button", name="Resume: pictures").click()
+        await answer(page, "Resume", "somebody looks")
+        await expect(page.get_by_role("button", name="Pause: pictures")).to_be_visible()
+
+        await page.get_by_role("button", name="Delete: pictures").click()
+        await answer(page, "Delete it", "enough")
+        await expect(page.locator("main")).to_contain_text("There are no schedules yet")
+
+
 async def test_a_host_is_drained_and_given_work(console: Console) -> None:
     """In its row, with who and why."""
     async with console.logged_in("/console/hosts") as page:

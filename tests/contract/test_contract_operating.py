@@ -102,6 +102,51 @@ BAD: list[tuple[str, str, Any, list[str]]] = [
         ["zone", "hours[0]"],
     ),
     ("POST", "/windows/remove", {"scope": "group", "reason": LONG}, ["name", "reason"]),
+    (
+        "POST",
+        "/schedules",
+        {"name": "a b", "cron": "", "zone": 1, "jitter_seconds": -1, "catch_up": "x"},
+        [
+            *("name", "cron", "zone", "jitter_seconds", "catch_up", "reason", "request"),
+        ],
+    ),
+    (
+        "POST",
+        "/schedules",
+        {
+            "name": "x",
+            "cron": "61 * * * *",
+            "zone": "Mars",
+            "reason": "r",
+            "request": {
+                "capability": "keyword_warmup",
+                "mode": "manual",
+                "target": {"routing": "queue"},
+                "inputs": {"keywords": []},
+                "requested_by": {"system": "contract"},
+            },
+        },
+        ["cron", "zone", "request.inputs.keywords"],
+    ),
+    (
+        "POST",
+        "/schedules",
+        {
+            "name": "x",
+            "cron": "1 * * * *",
+            "zone": "UTC",
+            "overlap": "never",
+            "start_within_seconds": 0,
+            "reason": "r",
+            "request": {"capability": "keyword_warmup", "mode": "x", "inputs": {"keywords": []}},
+        },
+        [
+            *("overlap", "start_within_seconds", "request.mode", "request.target"),
+            *("request.requested_by", "request.inputs.keywords"),
+        ],
+    ),
+    ("GET", "/schedules/x?next=0&last=1", None, ["next", "last"]),
+    ("POST", "/schedules/x/pause", {}, ["reason"]),
     ("POST", "/backup", {"reason": " "}, ["reason"]),
     ("PUT", "/groups/phone/-", {"member_ids": "ph-sim1"}, ["group", "member_ids"]),
     ("PUT", "/groups/phone/x/clean-up", {"steps": ["home", "wash"]}, ["steps[1]"]),
@@ -181,6 +226,10 @@ async def test_what_nobody_knows_is_404(still: RestFarm) -> None:
         ("POST", "/groups/account/n/members", {"add_ids": ["nobody"]}, "unknown_account:nobody"),
         ("PUT", "/groups/phone/new", {"member_ids": ["nobody"]}, "unknown_phone:nobody"),
         ("PUT", "/groups/phone/none/clean-up", {"steps": []}, "unknown_group:none"),
+        ("GET", "/schedules/nobody", None, "unknown_schedule:nobody"),
+        ("POST", "/schedules/nobody/pause", WHY, "unknown_schedule:nobody"),
+        ("POST", "/schedules/nobody/resume", WHY, "unknown_schedule:nobody"),
+        ("POST", "/schedules/nobody/delete", WHY, "unknown_schedule:nobody"),
         ("POST", "/agents/nobody/drain", WHY, "unknown_member:nobody"),
         ("POST", "/agents/nobody/revoke", None, "unknown_member:nobody"),
         ("POST", "/gateways/nobody/revoke", None, "unknown_member:nobody"),
@@ -438,6 +487,52 @@ async def test_a_window_holds_work_back_until_it_is_removed(moving: RestFarm) ->
     assert put.body["changes_at"] in reason["remedy"]
     assert (unknown.status, unknown.fields) == (422, ["name"])
     assert [answer.body["removed"] for answer in removed] == [True, False]
+
+
+async def test_work_recurs_until_its_schedule_is_paused_and_deleted(moving: RestFarm) -> None:
+    """The schedule is shown as it was added, with its next instants and its process."""
+    work = moving.body(request_id=None, callback=None, priority=7)
+    body = WHY | {
+        "name": "each-minute",
+        "cron": "* * * * *",
+        "zone": "Europe/Berlin",
+        "request": work,
+    }
+    added = await moving.post("/schedules", body)
+    again = await moving.post("/schedules", body)
+    unknown = await moving.post(
+        "/schedules", body | {"name": "x", "request": work | {"capability": "nothing"}}
+    )
+    listed = (await moving.get("/schedules"))["schedules"]
+    paused = await moving.post("/schedules/each-minute/pause", WHY)
+    resumed = await moving.post("/schedules/each-minute/resume", WHY)
+    shown = await moving.get("/schedules/each-minute?next=3")
+    deleted = await moving.post("/schedules/each-minute/delete", WHY)
+    audited = (await moving.get("/audit?subject=schedule%20each-minute"))["entries"]
+
+    assert added.status == 201, added.body
+    assert added.body["request"] == {
+        "capability": "keyword_warmup",
+        "mode": "manual",
+        "target": work["target"],
+        "inputs": work["inputs"],
+        "callback": None,
+        "requested_by": {"system": "contract", "user": None, "metadata": {}},
+        "priority": 7,
+    }
+    assert (added.body["catch_up"], added.body["overlap"]) == ("once", "skip")
+    assert (again.status, again.body["error"]) == (409, "state_conflict:name_taken")
+    assert (unknown.status, unknown.body["error"]) == (422, "unknown_capability:nothing")
+    assert unknown.fields == ["request.capability"]
+    assert [one["name"] for one in listed] == ["each-minute"]
+    assert (paused.body["paused"], paused.body["next_at"]) == (True, None)
+    assert resumed.body["next_at"] is not None
+    assert len(shown["next_runs"]) == 3
+    assert deleted.body == {"name": "each-minute"}
+    assert (await moving.get("/schedules"))["schedules"] == []
+    assert [entry["verb"] for entry in audited] == [
+        f"{verb} schedule" for verb in ("delete", "resume", "pause", "add")
+    ]
 
 
 async def test_a_pause_says_which_deadlines_come_and_the_record_who_gave_them(

@@ -41,6 +41,8 @@ from phonefarm_controller.processes.cancel import CancelProcess
 from phonefarm_controller.processes.content import ContentIngest
 from phonefarm_controller.processes.enqueue import Enqueue
 from phonefarm_controller.processes.rerun import RerunProcess
+from phonefarm_controller.processes.schedule_firing import ScheduleFiring
+from phonefarm_controller.processes.schedules import Schedules
 from phonefarm_controller.runs.assignments import AssignmentBuilder
 from phonefarm_controller.runs.desired_state import DesiredStateReader
 from phonefarm_controller.runs.lease_expiry import LeaseExpiry
@@ -162,6 +164,10 @@ class World:
             wakeups=wakeups,
             disk_alarm=self.disk_alarm,
             dummy_allowed=True,
+        )
+        self.schedules = Schedules(database=database, enqueue=self.enqueue)
+        self.fire_schedules = ScheduleFiring(
+            database=database, enqueue=self.enqueue, disk_alarm=self.disk_alarm
         )
         self.start = StartGate(database=database, deliveries_made=wakeups.deliveries)
         self.take = RecordReports(

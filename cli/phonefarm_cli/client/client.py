@@ -17,6 +17,7 @@ from phonefarm.v1 import (
     inspect_pb2_grpc,
     operator_pb2_grpc,
     process_pb2_grpc,
+    schedule_pb2_grpc,
     verification_pb2_grpc,
 )
 from phonefarm_common.channel import ClientTls, bearer, check_plaintext, open_channel
@@ -67,6 +68,7 @@ class ControllerClient:
         self.inspection = inspect_pb2_grpc.InspectServiceStub(stubs)
         self.operator = operator_pb2_grpc.OperatorServiceStub(stubs)
         self.processes = process_pb2_grpc.ProcessServiceStub(stubs)
+        self.schedules = schedule_pb2_grpc.ScheduleServiceStub(stubs)
         self.verification = verification_pb2_grpc.VerificationServiceStub(stubs)
         self._target = target
         self._metadata = bearer(key)

@@ -41,34 +41,11 @@ def add(commands: Subparsers) -> None:
     submit = add_verb(
         commands, "submit", "request work, and optionally follow it", _submit, notes=_NOTES
     )
-    submit.add_argument(
-        "capability", metavar="CAPABILITY", help="see `phonefarm capabilities list`"
-    )
-    given = submit.add_mutually_exclusive_group()
-    given.add_argument(
-        "--input", action="append", default=[], metavar="NAME=VALUE", help="an input; repeatable"
-    )
-    given.add_argument(
-        "--inputs", metavar="FILE", help="file with all inputs as a JSON object (- reads stdin)"
-    )
-    target = submit.add_mutually_exclusive_group()
-    target.add_argument("--phone", metavar="PHONE", help=PHONE_NAMES)
-    target.add_argument("--account", metavar="ACCOUNT", help="the account that the run uses")
-    target.add_argument("--group", metavar="NAME", help="every phone of this group gets the work")
-    target.add_argument("--any-of", metavar="NAME", help="one phone of this group gets the work")
-    submit.add_argument(
-        "--mode", choices=list(_MODES), default="manual", help="manual or unattended (%(default)s)"
-    )
+    add_work(submit)
     submit.add_argument(
         "--request-id",
         metavar="ID",
         help="id that makes it safe to repeat the request (default: a new id)",
-    )
-    submit.add_argument(
-        "--priority",
-        type=int,
-        metavar="N",
-        help="priority, 0 to 9; work with priority 9 runs first (5)",
     )
     submit.add_argument(
         "--not-before", metavar="TIME", help="the run does not begin before this time"
@@ -77,27 +54,46 @@ def add(commands: Subparsers) -> None:
         "--deadline", metavar="TIME", help="latest time at which the first action may begin"
     )
     submit.add_argument(
-        "--callback", metavar="URL", help="URL to which the farm sends the process's events"
-    )
-    submit.add_argument(
         "--dry-run", action="store_true", help="check everything, but create nothing"
     )
     submit.add_argument("--watch", action="store_true", help="show the process until it ends")
 
 
-async def _submit(options: argparse.Namespace, controller: ControllerClient) -> ExitCode:
-    request = process_pb2.EnqueueRequest(
-        request_id=options.request_id or new_id(),
-        capability=options.capability,
-        mode=_MODES[options.mode],
-        target=await _target(options, controller),
-        inputs_json=json.dumps(await _inputs(options, controller), ensure_ascii=False),
-        requested_by=process_pb2.RequestedBy(system="phonefarm", user=getpass.getuser()),
-        priority=options.priority,
-        dry_run=options.dry_run,
+def add_work(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what work is requested, for `work_request`."""
+    parser.add_argument(
+        "capability", metavar="CAPABILITY", help="see `phonefarm capabilities list`"
     )
-    if options.callback:
-        request.callback.url = options.callback
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument(
+        "--input", action="append", default=[], metavar="NAME=VALUE", help="an input; repeatable"
+    )
+    given.add_argument(
+        "--inputs", metavar="FILE", help="file with all inputs as a JSON object (- reads stdin)"
+    )
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--phone", metavar="PHONE", help=PHONE_NAMES)
+    target.add_argument("--account", metavar="ACCOUNT", help="the account that the run uses")
+    target.add_argument("--group", metavar="NAME", help="every phone of this group gets the work")
+    target.add_argument("--any-of", metavar="NAME", help="one phone of this group gets the work")
+    parser.add_argument(
+        "--mode", choices=list(_MODES), default="manual", help="manual or unattended (%(default)s)"
+    )
+    parser.add_argument(
+        "--priority",
+        type=int,
+        metavar="N",
+        help="priority, 0 to 9; work with priority 9 runs first (5)",
+    )
+    parser.add_argument(
+        "--callback", metavar="URL", help="URL to which the farm sends the process's events"
+    )
+
+
+async def _submit(options: argparse.Namespace, controller: ControllerClient) -> ExitCode:
+    request = await work_request(options, controller)
+    request.request_id = options.request_id or new_id()
+    request.dry_run = options.dry_run
     now = datetime.now(UTC)
     if options.not_before:
         when = parse_time(options.not_before, name="--not-before", now=now)
@@ -113,6 +109,23 @@ async def _submit(options: argparse.Namespace, controller: ControllerClient) -> 
         return await _watch(options, controller, answer.process_id)
     print_result(options, answer, _line(options, answer))
     return ExitCode.OK
+
+
+async def work_request(
+    options: argparse.Namespace, controller: ControllerClient
+) -> process_pb2.EnqueueRequest:
+    """Return the request of the options of `add_work`, without an id; CommandError says why not."""
+    request = process_pb2.EnqueueRequest(
+        capability=options.capability,
+        mode=_MODES[options.mode],
+        target=await _target(options, controller),
+        inputs_json=json.dumps(await _inputs(options, controller), ensure_ascii=False),
+        requested_by=process_pb2.RequestedBy(system="phonefarm", user=getpass.getuser()),
+        priority=options.priority,
+    )
+    if options.callback:
+        request.callback.url = options.callback
+    return request
 
 
 def _line(options: argparse.Namespace, answer: process_pb2.EnqueueResponse) -> str:

@@ -13,6 +13,7 @@ from phonefarm.client.operation import AsyncOperation
 from phonefarm.client.phones import AsyncPhones
 from phonefarm.client.processes import AsyncProcesses
 from phonefarm.client.retries import Retries
+from phonefarm.client.schedules import AsyncSchedules
 
 
 class Processes(Blocking):
@@ -94,6 +95,17 @@ class Hosts(Blocking):
     revoke = blocking(AsyncHosts.revoke)
 
 
+class Schedules(Blocking):
+    """Work that recurs."""
+
+    list = blocking(AsyncSchedules.list)
+    add = blocking(AsyncSchedules.add)
+    get = blocking(AsyncSchedules.get)
+    pause = blocking(AsyncSchedules.pause)
+    resume = blocking(AsyncSchedules.resume)
+    delete = blocking(AsyncSchedules.delete)
+
+
 class Operation(Blocking):
     """The farm as a whole."""
 
@@ -150,6 +162,7 @@ class Phonefarm:
         self.accounts = Accounts(thread, self._client.accounts)
         self.groups = Groups(thread, self._client.groups)
         self.hosts = Hosts(thread, self._client.hosts)
+        self.schedules = Schedules(thread, self._client.schedules)
         self.operation = Operation(thread, self._client.operation)
         thread.run(self._client.__aenter__())
 

@@ -12,6 +12,7 @@ from phonefarm.client.operation import AsyncOperation
 from phonefarm.client.phones import AsyncPhones
 from phonefarm.client.processes import AsyncProcesses
 from phonefarm.client.retries import Retries
+from phonefarm.client.schedules import AsyncSchedules
 from phonefarm.client.transport import Transport
 
 
@@ -48,6 +49,7 @@ class AsyncPhonefarm:
         self.accounts = AsyncAccounts(self._transport)
         self.groups = AsyncGroups(self._transport)
         self.hosts = AsyncHosts(self._transport)
+        self.schedules = AsyncSchedules(self._transport)
         self.operation = AsyncOperation(self._transport)
 
     async def __aenter__(self) -> Self:

@@ -73,6 +73,20 @@ NO_WINDOW: Final[dict[str, Any]] = {
     "name": "keyword_warmup",
     "reason": "it may run at any time again",
 }
+SCHEDULE: Final[dict[str, Any]] = {
+    "name": "morning-warmup",
+    "cron": "30 9 * * mon-fri",
+    "zone": "Europe/Berlin",
+    "jitter_seconds": 600,
+    "request": {
+        "capability": "keyword_warmup",
+        "mode": "manual",
+        "target": {"routing": "queue"},
+        "inputs": {"keywords": ["tiny houses"], "videos_per_keyword": 2},
+        "requested_by": {"system": "scheduler"},
+    },
+    "reason": "the accounts' owners are awake then",
+}
 KEY: Final[dict[str, Any]] = {"name": "scheduler", "scopes": ["submit", "read"]}
 GROUP: Final[dict[str, Any]] = {"member_ids": [], "reason": "nobody uses it"}
 ACCOUNTS: Final[dict[str, Any]] = {

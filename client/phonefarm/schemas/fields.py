@@ -116,6 +116,11 @@ WindowScope = TypeAliasType(
 )
 """What a window is for."""
 
+FiringOutcome = TypeAliasType(
+    "FiringOutcome", Annotated[str, _word("enqueued", "missed", "overlapped", "refused")]
+)
+"""What came of an instant of a schedule."""
+
 Verdict = TypeAliasType("Verdict", Annotated[str, _word("ok", "warn", "fail")])
 """How one check of the farm ended."""
 

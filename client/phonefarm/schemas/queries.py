@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 MOST_LISTED: Final = 500
 MOST_AUDITED: Final = 1000
+MOST_NEXT: Final = 100
 
 
 def _digits(value: object) -> object:
@@ -97,3 +98,13 @@ class AuditFilter(Query):
         str | None,
         Field(min_length=1, max_length=1024, description="The `next_cursor` of the previous page"),
     ] = None
+
+
+class ScheduleQuery(Query):
+    """How much of a schedule to show."""
+
+    next_count: Annotated[
+        int,
+        BeforeValidator(_digits),
+        Field(alias="next", ge=1, le=MOST_NEXT, description="How many of the next instants"),
+    ] = 5

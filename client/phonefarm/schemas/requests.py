@@ -47,6 +47,16 @@ class RequestedBy(RequestModel):
     metadata: Object = Field(default_factory=dict)
 
 
+Priority = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=9,
+        description="The priority, 0 to 9. Work with priority 9 runs first; the default is 5",
+    ),
+]
+
+
 class Enqueue(RequestModel):
     """A request for work by a capability."""
 
@@ -60,19 +70,7 @@ class Enqueue(RequestModel):
     ]
     callback: Callback
     requested_by: RequestedBy
-    priority: (
-        Annotated[
-            int,
-            Field(
-                ge=0,
-                le=9,
-                description=(
-                    "The priority, 0 to 9. Work with priority 9 runs first; the default is 5"
-                ),
-            ),
-        ]
-        | None
-    ) = None
+    priority: Priority | None = None
     not_before: Moment | None = None
     deadline: (
         Annotated[Moment, Field(description="The latest time at which a run may begin to act")]

@@ -23,7 +23,7 @@ from phonefarm_controller.health.expiry import HealthExpiry
 from phonefarm_controller.housekeeping import consistency, disk_guard, retention, stuck_transactions
 from phonefarm_controller.monitoring import alerts, farm_counts, process_traces
 from phonefarm_controller.monitoring.stall_detector import StallDetector
-from phonefarm_controller.processes import watch
+from phonefarm_controller.processes import schedule_firing, watch
 from phonefarm_controller.runs.lease_reaper import LeaseReaper
 from phonefarm_controller.scheduler import dispatcher
 from phonefarm_controller.scheduler.due_items import DueItems
@@ -241,6 +241,11 @@ def _leader_loops(core: Core, features: Features) -> list[LeaderLoop]:
             name="consistency_check",
             period=consistency.PERIOD_SECONDS,
             run=partial(consistency.run_consistency_check, database=database, wakeups=wakeups),
+        ),
+        LeaderLoop(
+            name="schedules",
+            period=schedule_firing.PERIOD_SECONDS,
+            run=partial(schedule_firing.run_schedules, firing=features.schedule_firing),
         ),
     ]
     if core.settings.alert_url is not None:

@@ -31,6 +31,7 @@ from phonefarm_controller.rpc.inspect_service import InspectService
 from phonefarm_controller.rpc.join_service import JoinService, MemberService
 from phonefarm_controller.rpc.operator_service import OperatorService
 from phonefarm_controller.rpc.process_service import ProcessService
+from phonefarm_controller.rpc.schedule_service import ScheduleService
 from phonefarm_controller.rpc.screen_service import ScreenService
 from phonefarm_controller.rpc.server import Services
 from phonefarm_controller.rpc.verification_service import VerificationService
@@ -52,6 +53,7 @@ def build_services(core: Core, features: Features) -> Services:
             processes=features.processes,
             dummy_allowed=core.dummy_allowed,
         ),
+        schedules=ScheduleService(schedules=features.schedules),
         agents=_agent_service(core, features),
         fleet=_fleet_service(core, features),
         operator=_operator_service(core, features),

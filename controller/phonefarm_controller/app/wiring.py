@@ -35,6 +35,8 @@ from phonefarm_controller.monitoring.span_totals import SpanTotals
 from phonefarm_controller.processes.cancel import CancelProcess
 from phonefarm_controller.processes.enqueue import Accepted, Enqueue
 from phonefarm_controller.processes.query import ProcessQuery
+from phonefarm_controller.processes.schedule_firing import ScheduleFiring
+from phonefarm_controller.processes.schedules import Schedules
 from phonefarm_controller.processes.watch import ProcessWatch
 from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.screen_links import ScreenLinks
@@ -129,6 +131,8 @@ class Features:
     lease_expiry: LeaseExpiry
     inventory: Inventory
     enqueue: Batcher[Submission, Accepted]
+    schedules: Schedules
+    schedule_firing: ScheduleFiring
     starts: Batcher[StartRequest, StartAnswer]
     reports: Batcher[Report, Ack]
     cancel: CancelProcess
@@ -208,6 +212,10 @@ def build_features(
         ),
         inventory=Inventory(database=database, wakeups=wakeups),
         enqueue=Batcher(enqueue, most=ENQUEUE_BATCH),
+        schedules=Schedules(database=database, enqueue=enqueue),
+        schedule_firing=ScheduleFiring(
+            database=database, enqueue=enqueue, disk_alarm=core.disk_alarm
+        ),
         starts=Batcher(start, most=AGENT_BATCH),
         reports=Batcher(take, most=AGENT_BATCH),
         cancel=CancelProcess(

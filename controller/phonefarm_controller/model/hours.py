@@ -158,26 +158,27 @@ def _jumps(zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[datetime]
     """Yield when the wall clock is put forward or back."""
     while start < end:
         after = min(start + _STEP, end)
-        if _offset(zone, start) != _offset(zone, after):
-            yield _jump(zone, start, after)
+        if offset_at(zone, start) != offset_at(zone, after):
+            yield jump_between(zone, start, after)
         start = after
 
 
-def _jump(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+def jump_between(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
     """Return the whole second of the one change between two instants."""
     first, last = int(before.timestamp()), -int(-after.timestamp() // 1)
-    offset = _offset(zone, datetime.fromtimestamp(first, UTC))
+    offset = offset_at(zone, datetime.fromtimestamp(first, UTC))
     while last - first > 1:
         middle = (first + last) // 2
-        if _offset(zone, datetime.fromtimestamp(middle, UTC)) == offset:
+        if offset_at(zone, datetime.fromtimestamp(middle, UTC)) == offset:
             first = middle
         else:
             last = middle
     return datetime.fromtimestamp(last, UTC)
 
 
-def _offset(zone: ZoneInfo, instant: datetime) -> timedelta | None:
-    return instant.astimezone(zone).utcoffset()
+def offset_at(zone: ZoneInfo, instant: datetime) -> timedelta:
+    """Return by how much the zone's clock is ahead of UTC."""
+    return instant.astimezone(zone).utcoffset() or timedelta(0)
 
 
 @cache

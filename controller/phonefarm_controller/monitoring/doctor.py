@@ -27,6 +27,7 @@ from phonefarm_controller.monitoring.work_findings import (
     MOST_QUEUED,
     finding_of_alerts,
     finding_of_queue,
+    finding_of_schedules,
     findings_of_pauses,
     findings_of_receivers,
 )
@@ -44,6 +45,7 @@ from phonefarm_controller.store import (
     phone_reports,
     phones,
     queue_position,
+    schedules,
 )
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -189,6 +191,7 @@ class Doctor:
                 ),
                 finding_of_certificates(known, ends, soon=soon),
                 await self._queue(tx),
+                finding_of_schedules(await schedules.in_trouble(tx)),
                 *findings_of_receivers(await deliveries.failing_receivers(tx)),
                 finding_of_alerts(
                     self._alert_receiver, await alert_events.newest(tx, limit=1), now=tx.now

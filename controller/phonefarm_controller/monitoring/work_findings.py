@@ -47,6 +47,18 @@ def findings_of_pauses(pauses: Sequence[Pause]) -> list[Finding]:
     return [warn("pauses", f"paused: {some(told)}", resume)]
 
 
+def finding_of_schedules(troubled: Sequence[tuple[str, str]]) -> Finding:
+    """Return which schedules enqueue nothing at present, and why."""
+    if not troubled:
+        return ok("schedules", "every schedule that is not paused can enqueue its work")
+    told = [f"{name} ({why})" for name, why in troubled]
+    remedy = (
+        f"`phonefarm schedules show {troubled[0][0]}` says more; if the request is wrong for good, "
+        "delete the schedule and add it again"
+    )
+    return warn("schedules", f"enqueue nothing at present: {some(told)}", remedy)
+
+
 def finding_of_queue(
     count: int,
     sample: Sequence[tuple[Item, Sequence[Blocker]]],

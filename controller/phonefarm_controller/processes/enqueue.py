@@ -71,28 +71,45 @@ class Enqueue:
     @uninterrupted
     async def __call__(self, batch: Sequence[Submission]) -> list[Accepted | Exception]:
         """Return an Accepted or a FarmError for each submission, in order; one transaction."""
-        answers: list[Accepted | Exception | None] = [None] * len(batch)
-        plans: dict[int, Planned] = {}
-        for index, submission in enumerate(batch):
-            try:
-                plans[index] = planned(submission, dummy_allowed=self._dummy_allowed)
-            except FarmError as error:
-                answers[index] = error
+        plans, refused = self._plan(batch)
         async with self._database.writing() as tx:
-            await self._accept(tx, batch, plans, answers)
+            answers = await self._accept(tx, batch, plans, refused)
+        self.announce(batch)
+        return answers
+
+    async def within(
+        self, tx: Transaction, batch: Sequence[Submission]
+    ) -> list[Accepted | Exception]:
+        """Do the same in the caller's transaction; the caller commits, then calls `announce`."""
+        return await self._accept(tx, batch, *self._plan(batch))
+
+    def announce(self, batch: Sequence[Submission]) -> None:
+        """Wake the loops that work on what was committed."""
         self._wakeups.work_made()
         if any(submission.not_before is not None for submission in batch):
             self._wakeups.due_times_changed()
         self._wakeups.deliveries()
-        return [answer for answer in answers if answer is not None]
+
+    def _plan(
+        self, batch: Sequence[Submission]
+    ) -> tuple[dict[int, Planned], dict[int, Accepted | Exception]]:
+        """Return the plans, and why the others have none, by their places in the batch."""
+        plans: dict[int, Planned] = {}
+        refused: dict[int, Accepted | Exception] = {}
+        for index, submission in enumerate(batch):
+            try:
+                plans[index] = planned(submission, dummy_allowed=self._dummy_allowed)
+            except FarmError as error:
+                refused[index] = error
+        return plans, refused
 
     async def _accept(
         self,
         tx: Transaction,
         batch: Sequence[Submission],
         plans: Mapping[int, Planned],
-        answers: list[Accepted | Exception | None],
-    ) -> None:
+        answers: dict[int, Accepted | Exception],
+    ) -> list[Accepted | Exception]:
         # A repeat is answered as one even if it could no longer be planned today.
         first = await processes.originals_of(tx, [submission.key for submission in batch])
         facts = await read_facts(tx, [submission.target for submission in batch])
@@ -133,6 +150,7 @@ class Enqueue:
                 first[key] = processes.OriginalProcess(
                     process=new_by_key[key].process, digest=batch[index].digest
                 )
+        return [answers[index] for index in range(len(batch))]
 
     async def _new_process(
         self, tx: Transaction, submission: Submission, planned: Planned, facts: TargetFacts

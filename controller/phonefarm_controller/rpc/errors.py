@@ -31,6 +31,7 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.UNKNOWN_PHONE: Code.NOT_FOUND,
     Reason.INACTIVE_PHONE: Code.NOT_FOUND,
     Reason.UNKNOWN_GROUP: Code.NOT_FOUND,
+    Reason.UNKNOWN_SCHEDULE: Code.NOT_FOUND,
     Reason.UNKNOWN_CONTENT: Code.NOT_FOUND,
     Reason.UNKNOWN_QUEUE_ITEM: Code.NOT_FOUND,
     Reason.UNKNOWN_EVIDENCE: Code.NOT_FOUND,

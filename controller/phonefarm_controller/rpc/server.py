@@ -32,6 +32,8 @@ from phonefarm.v1 import (
     operator_pb2_grpc,
     process_pb2,
     process_pb2_grpc,
+    schedule_pb2,
+    schedule_pb2_grpc,
     screen_pb2,
     screen_pb2_grpc,
     verification_pb2,
@@ -55,6 +57,7 @@ from phonefarm_controller.rpc.inspect_service import InspectService
 from phonefarm_controller.rpc.join_service import JoinService, MemberService
 from phonefarm_controller.rpc.operator_service import OperatorService
 from phonefarm_controller.rpc.process_service import ProcessService
+from phonefarm_controller.rpc.schedule_service import ScheduleService
 from phonefarm_controller.rpc.screen_service import ScreenService
 from phonefarm_controller.rpc.tls import ServerCertificate, TlsListeners
 from phonefarm_controller.rpc.verification_service import VerificationService
@@ -67,6 +70,7 @@ class Services:
     """Every service, on whichever port."""
 
     processes: ProcessService
+    schedules: ScheduleService
     agents: AgentService
     fleet: FleetService
     operator: OperatorService
@@ -97,6 +101,7 @@ Add = Callable[[grpc.aio.Server], str]
 def _for_callers(services: Services) -> list[Add]:
     return [
         _adding(process_pb2, "ProcessService", process_pb2_grpc, services.processes),
+        _adding(schedule_pb2, "ScheduleService", schedule_pb2_grpc, services.schedules),
         _adding(fleet_pb2, "FleetService", fleet_pb2_grpc, services.fleet),
         _adding(operator_pb2, "OperatorService", operator_pb2_grpc, services.operator),
         _adding(doctor_pb2, "DoctorService", doctor_pb2_grpc, services.doctor),

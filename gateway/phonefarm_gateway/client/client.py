@@ -23,6 +23,7 @@ from phonefarm_gateway.client.inspection import InspectionClient
 from phonefarm_gateway.client.operator import OperatorClient
 from phonefarm_gateway.client.processes import ProcessClient
 from phonefarm_gateway.client.retry_policy import repeatable
+from phonefarm_gateway.client.schedules import ScheduleClient
 from phonefarm_gateway.client.screens import ScreenClient
 from phonefarm_gateway.delivery import AttemptReport
 
@@ -41,6 +42,7 @@ class ControllerClient:
     ) -> None:
         rpc = RpcCaller(token=token)
         self.processes = ProcessClient(channel, rpc)
+        self.schedules = ScheduleClient(channel, rpc)
         self.inspection = InspectionClient(channel, rpc)
         self.content = ContentClient(channel, rpc)
         self.fleet = FleetClient(channel, rpc)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from phonefarm.schemas import acknowledgements, process_record, queries, requests
+from phonefarm.schemas import acknowledgements, process_record, queries, requests, schedules
 from phonefarm.v1 import callback_pb2, process_pb2
 from phonefarm_common.trace_context import read_traceparent
 from phonefarm_common.wire_enums import DeliveryOutcome
@@ -36,9 +36,20 @@ _OUTCOMES: Final = {
 
 def enqueue_request(body: requests.Enqueue) -> process_pb2.EnqueueRequest:
     """Return the message of an enqueue; objects travel as JSON text, verbatim."""
+    request = work_request(body)
+    request.request_id = body.request_id
+    if body.not_before is not None:
+        request.not_before.FromDatetime(body.not_before)
+    if body.deadline is not None:
+        request.deadline.FromDatetime(body.deadline)
+    request.dry_run = body.dry_run
+    return request
+
+
+def work_request(body: requests.Enqueue | schedules.ScheduledRequest) -> process_pb2.EnqueueRequest:
+    """Return what the message of an enqueue and that of a schedule have in common."""
     target, who = body.target, body.requested_by
     return process_pb2.EnqueueRequest(
-        request_id=body.request_id,
         capability=body.capability,
         mode=_MODES[body.mode],
         target=process_pb2.Target(
@@ -51,16 +62,15 @@ def enqueue_request(body: requests.Enqueue) -> process_pb2.EnqueueRequest:
             account_ids=target.account_ids or (),
         ),
         inputs_json=dump(body.inputs),
-        callback=process_pb2.Callback(
+        callback=None
+        if body.callback is None
+        else process_pb2.Callback(
             url=body.callback.url, metadata_json=dump(body.callback.metadata)
         ),
         requested_by=process_pb2.RequestedBy(
             system=who.system, user=who.user, metadata_json=dump(who.metadata)
         ),
         priority=body.priority,
-        not_before=timestamp(body.not_before),
-        deadline=timestamp(body.deadline),
-        dry_run=body.dry_run,
     )
 
 

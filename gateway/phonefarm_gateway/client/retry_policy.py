@@ -21,6 +21,8 @@ _IDEMPOTENT: Final = frozenset(
         "/phonefarm.v1.ContentService/Ingest",  # one item for each content and account
         "/phonefarm.v1.FleetService/PutAccount",  # the whole account
         "/phonefarm.v1.FleetService/PutAccounts",
+        "/phonefarm.v1.ScheduleService/PauseSchedule",
+        "/phonefarm.v1.ScheduleService/ResumeSchedule",  # what is resumed stays as it is
         "/phonefarm.v1.OperatorService/RerunProcess",  # each process is rerun once
     }
 )

@@ -30,6 +30,7 @@ _TAGS: Final = {
     "Screens": "Phones' screens, live and as pictures, and the input of people who hold phones.",
     "Accounts": "Accounts and groups.",
     "Hosts": "Agents, their incidents, and invitations.",
+    "Schedules": "Work that recurs.",
     "Operation": "Pauses, windows, verifications and API keys.",
     "Console": "Login to and logout from the web console at /console.",
     "Service": "The gateway itself.",
@@ -75,7 +76,7 @@ _PATH_IDS: Final[Mapping[str, Mapping[str, Any]]] = {
         name: {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"}
         for name in (
             *("account_id", "phone_id", "agent_id", "gateway_id"),
-            *("group", "capability", "key_name"),
+            *("group", "capability", "key_name", "schedule"),
         )
     },
 }
@@ -88,6 +89,7 @@ _UNKNOWN_ID: Final = {
     "agent_id": "`unknown_member:<id>`",
     "gateway_id": "`unknown_member:<id>`",
     "key_name": "`unknown_key:<name>`",
+    "schedule": "`unknown_schedule:<name>`",
 }
 
 

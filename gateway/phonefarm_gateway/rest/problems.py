@@ -24,6 +24,7 @@ _STATUS: Final[Mapping[Reason, HTTPStatus]] = MappingProxyType(
         Reason.UNKNOWN_PHONE: HTTPStatus.NOT_FOUND,
         Reason.INACTIVE_PHONE: HTTPStatus.NOT_FOUND,
         Reason.UNKNOWN_GROUP: HTTPStatus.NOT_FOUND,
+        Reason.UNKNOWN_SCHEDULE: HTTPStatus.NOT_FOUND,
         Reason.UNKNOWN_CONTENT: HTTPStatus.NOT_FOUND,
         Reason.UNKNOWN_QUEUE_ITEM: HTTPStatus.NOT_FOUND,
         Reason.UNKNOWN_EVIDENCE: HTTPStatus.NOT_FOUND,

@@ -43,14 +43,14 @@ _ACCEPTED: Final = {
         example=examples.DUPLICATE,
     ),
 }
-_REFUSALS: Final = (
+REFUSALS: Final = (
     "`invalid_request` and `invalid_request:malformed_json`, `unknown_capability:<name>`, "
     "`routing_not_supported:<capability>:<routing>`, `capability_not_live_verified:<capability>`, "
     "`account_required:<phone>`, `account_ambiguous:<phone>`, `account_not_on_phone`, "
     "`empty_group`, `group_too_large`, `unknown_app`, `unsupported_input:<field>`, "
     "`unsupported_action:<action>`, `missing_fyp_judge_prompt`, `callback_url_not_allowed`"
 )
-_UNKNOWN: Final = (
+UNKNOWN: Final = (
     "`unknown_account:<id>`, `inactive_account:<id>`, `unknown_phone:<id>`, "
     "`inactive_phone:<id>`, `unknown_group:<name>`"
 )
@@ -161,8 +161,8 @@ ENDPOINTS: Final = (
         example=examples.ENQUEUE,
         answers=_ACCEPTED,
         problems={
-            HTTPStatus.NOT_FOUND: _UNKNOWN,
-            HTTPStatus.UNPROCESSABLE_ENTITY: _REFUSALS,
+            HTTPStatus.NOT_FOUND: UNKNOWN,
+            HTTPStatus.UNPROCESSABLE_ENTITY: REFUSALS,
         },
         further_problems=inputs_problems,
         handler=enqueue,
@@ -183,8 +183,8 @@ ENDPOINTS: Final = (
         example=examples.MAINTENANCE,
         answers=_ACCEPTED,
         problems={
-            HTTPStatus.NOT_FOUND: _UNKNOWN,
-            HTTPStatus.UNPROCESSABLE_ENTITY: _REFUSALS,
+            HTTPStatus.NOT_FOUND: UNKNOWN,
+            HTTPStatus.UNPROCESSABLE_ENTITY: REFUSALS,
         },
         handler=request_maintenance,
     ),

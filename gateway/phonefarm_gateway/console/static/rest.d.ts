@@ -28,6 +28,18 @@ export interface ActiveTarget {
   "capability_request_id": string;
 }
 
+export interface AddSchedule {
+  "reason": string;
+  "name": string;
+  "cron": string;
+  "zone": string;
+  "jitter_seconds"?: number;
+  "catch_up"?: string;
+  "overlap"?: string;
+  "start_within_seconds"?: number | null;
+  "request": ScheduledRequest;
+}
+
 export interface Agent {
   "agent_id": string;
   "version": string;
@@ -435,6 +447,17 @@ export interface Finding {
   "remedy": string;
 }
 
+export interface Firing {
+  "instant": string | null;
+  "at": string | null;
+  "outcome": FiringOutcome;
+  "process_id": string | null;
+  "reason": string;
+  "message": string;
+}
+
+export type FiringOutcome = string;
+
 export interface FypWarmupInputs {
   "judge_prompt": string;
   "max_videos"?: number | null;
@@ -629,6 +652,11 @@ export interface NewApiKey {
   "revoked_at": string | null;
   "last_used_at": string | null;
   "secret": string;
+}
+
+export interface NextRun {
+  "instant": string | null;
+  "due_at": string | null;
 }
 
 export interface NoProgress {
@@ -1043,6 +1071,59 @@ export interface RunEvidence {
   "queue_item_id": string | null;
   "attempt": number;
   "complete": boolean;
+}
+
+export interface Schedule {
+  "schedule_id": string;
+  "name": string;
+  "cron": string;
+  "zone": string;
+  "jitter_seconds": number;
+  "catch_up": string;
+  "overlap": string;
+  "start_within_seconds": number | null;
+  "request": ScheduledWork;
+  "paused": boolean;
+  "next_at": string | null;
+  "due_at": string | null;
+  "last_process_id": string | null;
+  "problem": string;
+  "created_at": string | null;
+  "created_by": string;
+}
+
+export interface ScheduleDeleted {
+  "name": string;
+}
+
+export interface ScheduleDetails {
+  "schedule": Schedule;
+  "next_runs": NextRun[];
+  "firings": Firing[];
+}
+
+export interface ScheduleList {
+  "schedules": Schedule[];
+}
+
+export interface ScheduledRequest {
+  "capability": string;
+  "mode": string;
+  "target": Target;
+  "inputs": Record<string, any>;
+  "callback"?: Callback | null;
+  "requested_by": RequestedBy;
+  "priority"?: number | null;
+}
+
+export interface ScheduledWork {
+  "capability": string;
+  "mode": string;
+  "target": Record<string, any>;
+  "inputs": Record<string, any>;
+  "callback": RecordCallback | null;
+  "requested_by": RecordRequestedBy;
+  "priority": number;
 }
 
 export interface Session {

@@ -16,6 +16,7 @@ export const words = {
     work: { name: 'Work', asks: 'What is running, what waits, and what has failed?' },
     process: { name: 'Process', asks: 'What happened, and what can I do?' },
     queue: { name: 'Queue', asks: 'Why is nothing happening?' },
+    schedules: { name: 'Schedules', asks: 'What recurs, and when does it come next?' },
     hosts: { name: 'Hosts', asks: 'Which host has a problem?' },
     accounts: { name: 'Accounts', asks: 'Which account has a problem?' },
     audit: { name: 'Audit', asks: 'Who did what?' },
@@ -303,6 +304,14 @@ export const words = {
     noPhone: 'not bound to a phone',
     table: 'Accounts and the phones that they are bound to',
   },
+  schedules: {
+    empty: 'There are no schedules yet.',
+    emptyMore: '`phonefarm schedules add` lets work recur.',
+    columns: { schedule: 'Schedule', work: 'Work', next: 'Next', last: 'Last process' },
+    paused: 'paused',
+    problem: 'cannot fire',
+    never: 'never again',
+  },
   hosts: {
     empty: 'There are no hosts yet.',
     emptyMore: '`phonefarm agents invite` invites one.',
@@ -412,6 +421,9 @@ export const words = {
       text: 'Your browser saves the file. It holds the data of callers, and digests of keys: keep it where only operators can read it.',
     },
     cleanUp: { label: 'Clean-up', title: 'Clean-up after each run', text: 'The steps that agents take on these phones after each run.', go: 'Set it' },
+    pauseSchedule: { label: 'Pause', title: 'Pause this schedule', text: 'Nothing is enqueued until somebody resumes it. Its processes continue.' },
+    resumeSchedule: { label: 'Resume', title: 'Resume this schedule', text: 'It continues with the next instant. What the pause skipped is not made up for.' },
+    deleteSchedule: { label: 'Delete', title: 'Delete this schedule', text: 'The schedule and the list of what came of it are deleted. Its processes continue.', go: 'Delete it' },
     revokeKey: { label: 'Revoke', title: 'Revoke this key', text: 'The farm refuses every call and every console session with this key from now on.', go: 'Revoke it' },
     cancel: {
       label: 'Cancel',
