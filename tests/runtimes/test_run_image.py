@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -39,6 +40,40 @@ def test_the_image_holds_the_executor_that_is_installed_here(
     files = image._executor()
     assert inside.encode() == files["lib/phonefarm_executor/__init__.py"]
     assert set(engine.image_labels(executor_image)) >= {image.CONTENTS_LABEL, image.BASE_LABEL}
+
+
+def test_the_tag_of_an_image_tells_its_contents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two checkouts of one version that differ have images of their own."""
+    ours, files = image.default_name(), image._executor()
+    monkeypatch.setattr(image, "_executor", lambda: files | {"lib/other.py": b"pass"})
+
+    other = image.default_name()
+
+    assert ours != other
+    assert ours.rpartition("-")[0] == other.rpartition("-")[0]
+
+
+@pytest.mark.docker
+def test_a_new_image_replaces_the_older_ones_of_the_same_folder(
+    executor_image: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no other: another checkout's image stays."""
+    name = f"phonefarm-executor-of-a-test:{uuid.uuid4().hex[:8]}"
+    base = engine.image_labels(executor_image)[image.BASE_LABEL]
+    monkeypatch.setattr(image, "_installed_source", lambda: f"/a/test/{name}")
+    try:
+        for more in (b"1", b"2"):
+            files = image._executor() | {"lib/more.py": more}
+            with monkeypatch.context() as changed:
+                changed.setattr(image, "_executor", lambda files=files: files)
+                image.build(f"{name}-{more.decode()}", base, progress=lambda _: None)
+
+        assert engine.image_id(f"{name}-1") is None
+        assert engine.image_id(f"{name}-2") is not None
+        assert engine.image_id(executor_image) is not None
+    finally:
+        for tag in ("1", "2"):
+            engine.drop_image(f"{name}-{tag}")
 
 
 @pytest.mark.docker

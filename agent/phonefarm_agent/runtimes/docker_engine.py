@@ -229,6 +229,11 @@ class Engine:
             return None
         return str(found["Id"])
 
+    def images(self, label: str) -> list[str]:
+        """Return the ids of the local images with this label, `NAME=VALUE`."""
+        with _translated("list the images"):
+            return [str(each["Id"]) for each in self._api().images(filters={"label": label})]
+
     def drop_image(self, image: str) -> None:
         """Remove a local image; one that is in use or gone is fine."""
         with suppress(NotKnownError, ConflictError), _translated(f"remove image {image}"):

@@ -19,6 +19,9 @@ from phonefarm_agent.runtimes.interface import RuntimeFailedError
 
 CONTENTS_LABEL = "phonefarm.contents"
 BASE_LABEL = "phonefarm.base"
+SOURCE_LABEL = "phonefarm.source"
+"""The folder of the executor from which the image was built."""
+TAG_DIGITS = 12
 
 _EXECUTOR = "phonefarm_executor"
 _NOISE = ("--->", "Removing intermediate")
@@ -30,8 +33,13 @@ _TELL_TARGET = (
 
 
 def default_name() -> str:
-    """Return the image name for this version."""
-    return f"phonefarm-executor:{importlib.metadata.version('phonefarm')}"
+    """Return the image name for what is installed here.
+
+    The tag contains a digest of the contents, so two checkouts that share an engine never rebuild
+    each other's image.
+    """
+    version = importlib.metadata.version("phonefarm")
+    return f"phonefarm-executor:{version}-{_installed_digest()[:TAG_DIGITS]}"
 
 
 def build(
@@ -60,21 +68,21 @@ def build(
     files = dict(sources)
     for wheel in wheels.fetch(pins, target=target, cache=_cache(), progress=progress):
         files |= {f"lib/{path}": content for path, content in wheels.contents(wheel)}
-    labels = {CONTENTS_LABEL: digest, BASE_LABEL: base}
-    replaced = engine.image_id(name)
+    source = _installed_source()
+    labels = {CONTENTS_LABEL: digest, BASE_LABEL: base, SOURCE_LABEL: source}
+    older = {engine.image_id(name), *engine.images(f"{SOURCE_LABEL}={source}")}
     for line in engine.build(_context(files), name, arguments={"BASE": base}, labels=labels):
         if not line.startswith(_NOISE):
             progress(f"  {line}")
-    if replaced not in {None, engine.image_id(name)}:
-        engine.drop_image(replaced)
+    for image_id in older - {None, engine.image_id(name)}:
+        engine.drop_image(image_id)
     progress(f"built {name}")
     return True
 
 
 def is_current(name: str) -> bool:
     """Tell whether the image *name* was made from what is installed here; NotKnownError."""
-    digest = _digest({"Dockerfile": _dockerfile(), **_executor()}, wheels.pins("adbutils"))
-    return Engine().image_labels(name).get(CONTENTS_LABEL) == digest
+    return Engine().image_labels(name).get(CONTENTS_LABEL) == _installed_digest()
 
 
 def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -124,12 +132,24 @@ def _dockerfile() -> bytes:
     return (importlib.resources.files(__package__) / "Dockerfile").read_bytes()
 
 
-def _executor() -> dict[str, bytes]:
-    """Return the executor's files, without importing it: programs stay apart."""
+def _executor_root() -> Path:
     spec = importlib.util.find_spec(_EXECUTOR)
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeFailedError(f"{_EXECUTOR} is not installed: pip install 'phonefarm[agent]'")
-    root = Path(spec.submodule_search_locations[0])
+    return Path(spec.submodule_search_locations[0])
+
+
+def _installed_source() -> str:
+    return str(_executor_root())
+
+
+def _installed_digest() -> str:
+    return _digest({"Dockerfile": _dockerfile(), **_executor()}, wheels.pins("adbutils"))
+
+
+def _executor() -> dict[str, bytes]:
+    """Return the executor's files, without importing it: programs stay apart."""
+    root = _executor_root()
     return {
         f"lib/{_EXECUTOR}/{path.relative_to(root)}": path.read_bytes()
         for path in sorted(root.rglob("*"))
