@@ -70,11 +70,13 @@ def build(
         files |= {f"lib/{path}": content for path, content in wheels.contents(wheel)}
     source = _installed_source()
     labels = {CONTENTS_LABEL: digest, BASE_LABEL: base, SOURCE_LABEL: source}
-    older = {engine.image_id(name), *engine.images(f"{SOURCE_LABEL}={source}")}
+    older = set(engine.images(f"{SOURCE_LABEL}={source}"))
+    if (replaced := engine.image_id(name)) is not None:
+        older.add(replaced)
     for line in engine.build(_context(files), name, arguments={"BASE": base}, labels=labels):
         if not line.startswith(_NOISE):
             progress(f"  {line}")
-    for image_id in older - {None, engine.image_id(name)}:
+    for image_id in older - {engine.image_id(name)}:
         engine.drop_image(image_id)
     progress(f"built {name}")
     return True
