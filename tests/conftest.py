@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 import pytest
 import structlog
+from support import preloaded
 from support.components import COMPONENTS, REQUIRE, insist_or_skip
 
 pytest_plugins = [
@@ -41,6 +42,7 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name != REQUIRE and (name.startswith(_OURS) or name == "INGEST_SECRET"):
             del os.environ[name]
+    preloaded.preload()
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -86,6 +88,7 @@ def _uses_engine(item: pytest.Item) -> bool:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose component is missing, or fail it where PHONEFARM_REQUIRE names it."""
+    preloaded.allow(not item.get_closest_marker("fresh_start"))
     for marker, look in COMPONENTS.items():
         if item.get_closest_marker(marker) and (missing := look()):
             insist_or_skip(marker, missing, required=os.environ.get(REQUIRE, ""))

@@ -18,6 +18,8 @@ from phonefarm_common.config import address
 from phonefarm_controller.cli import main
 from support.ipv6 import needs_ipv6
 
+pytestmark = pytest.mark.fresh_start
+
 KEY = {"INGEST_SECRET": "s"}
 
 

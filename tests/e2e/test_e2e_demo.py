@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.live_farm import bare_environment, containers, eventually, lives, processes_that_name
 
+pytestmark = pytest.mark.fresh_start
+
 
 def _demo(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(

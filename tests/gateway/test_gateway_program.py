@@ -16,6 +16,8 @@ from gateway.support.receiver import Receiver
 from phonefarm_common.config import ConfigError
 from phonefarm_gateway.settings import parse
 
+pytestmark = pytest.mark.fresh_start
+
 REQUIRED = ("--controller", "127.0.0.1:9")
 ENVIRONMENT = {"PHONEFARM_GATEWAY_TOKEN": TOKEN}
 
