@@ -33,15 +33,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-PROGRAMS: Final = {
-    "phonefarm_agent": "phonefarm_agent.host.run_commands",
-    "phonefarm_cli": "phonefarm_cli.up.command",
-    "phonefarm_controller": "phonefarm_controller.app.program",
-    "phonefarm_executor": "phonefarm_executor.main",
-    "phonefarm_gateway": "phonefarm_gateway.program",
-    "phonefarm_simulator": "phonefarm_simulator.program",
-}
-"""Each with the module that it loads when it runs."""
+IMPORTED: Final = (
+    "alembic.command",  # by a controller that makes a schema
+    "phonefarm_agent.host.run_commands",
+    "phonefarm_cli.up.command",
+    "phonefarm_controller.app.program",
+    "phonefarm_executor.main",
+    "phonefarm_gateway.program",
+    "phonefarm_simulator.program",
+)
+"""What the programs load when they run."""
 _TESTS: Final = str(Path(__file__).resolve().parents[1])
 _STARTERS: Final = {"up", "demo"}
 """Commands of `phonefarm` that start programs."""
@@ -139,10 +140,10 @@ def _environment(given: Sequence[bytes] | None) -> dict[str, str]:
 
 
 def _can_be_forked(start: Start) -> bool:
-    ours = start.module in PROGRAMS or start.module.startswith("support.")
+    ours = any(module.startswith(f"{start.module}.") for module in IMPORTED)
     path = start.environment.get("PYTHONPATH", "")
     return (
-        ours
+        (ours or start.module.startswith("support."))  # of the tests: a program with a change
         and path in {"", _TESTS}  # else packages may be others
         and not any(
             value and name.startswith(("PYTHON", "LD_")) and name not in _TAKEN_ON
@@ -206,7 +207,7 @@ def _opened() -> socket.socket:
 def _main() -> None:
     """Import the programs, fork for each request, and be the program in each copy."""
     door = socket.socket(fileno=int(sys.argv[1]))
-    for module in PROGRAMS.values():
+    for module in IMPORTED:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # the copies share this memory until they write to it
