@@ -52,6 +52,7 @@ def family(pid: int) -> list[int]:
 
 
 @pytest.mark.long
+@pytest.mark.fresh_start  # its memory is its own
 async def test_fifty_idle_phones_cost_little(
     controller: ScriptedController, tmp_path: Path
 ) -> None:
