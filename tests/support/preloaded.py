@@ -56,6 +56,8 @@ _TAKEN_ON: Final = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
 _CLONE_PARENT, _CLONE_CHILD_CLEARTID, _CLONE_CHILD_SETTID = 0x8000, 0x200000, 0x1000000
 _PR_SET_PDEATHSIG, _PR_GET_TID_ADDRESS = 1, 40
 _SYS_CLONE = 56
+_ARGUMENTS, _ENVIRONMENT = 48, 50
+"""Where /proc/PID/stat tells their memory, proc(5)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +209,7 @@ def _opened() -> socket.socket:
 def _main() -> None:
     """Import the programs, fork for each request, and be the program in each copy."""
     door = socket.socket(fileno=int(sys.argv[1]))
+    _write_over(_ARGUMENTS, os.fsencode(f"{sys.executable}\0{__file__}\0"))  # not the room
     for module in IMPORTED:
         importlib.import_module(module)
     gc.collect()
@@ -329,11 +332,16 @@ def _take_descriptors(numbers: list[int], sent: list[int]) -> None:
 
 def _show_in_proc(command_line: bytes, environ: bytes) -> None:
     """Write over the arguments and the environment this process was started with: proc(5)."""
+    _write_over(_ARGUMENTS, command_line)
+    _write_over(_ENVIRONMENT, environ)
+
+
+def _write_over(place: int, content: bytes) -> None:
+    """Fill the memory whose begin and end are these fields of /proc/PID/stat."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    for place, content in ((48, command_line), (50, environ)):
-        begin, end = (int(field) for field in fields[place - 3 : place - 1])
-        ctypes.memset(begin, 0, end - begin)
-        ctypes.memmove(begin, content, len(content))
+    begin, end = (int(field) for field in fields[place - 3 : place - 1])
+    ctypes.memset(begin, 0, end - begin)
+    ctypes.memmove(begin, content, len(content))
 
 
 def _renew_streams() -> None:
