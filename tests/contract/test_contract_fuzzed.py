@@ -153,7 +153,9 @@ async def test_every_example_is_accepted(moving: RestFarm) -> None:
                 continue
             text = json.dumps(media["example"])
             text = text.replace("https://example.com", moving.receiver.url(""))
-            place = placed(path, process_id=accepted, account_id="sim-0002")
+            place = placed(
+                path, process_id=accepted, account_id="sim-0002", schedule="morning-warmup"
+            )
 
             answer = await moving.caller.call(method.upper(), place, text.encode())
 

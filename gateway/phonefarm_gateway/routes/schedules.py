@@ -33,8 +33,7 @@ async def add_schedule(call: Call[NoQuery, schedules.AddSchedule]) -> web.Stream
                 detail=error.detail,
                 problems=_in_request(error.problems),
             ) from error
-    added = await call.controller.schedules.add(call.key, call.body)
-    return reply(added, status=HTTPStatus.CREATED)
+    return reply(await call.controller.schedules.add(call.key, call.body))
 
 
 async def request_problems(
@@ -108,7 +107,7 @@ ENDPOINTS: Final = (
         body=schedules.AddSchedule,
         example=examples.SCHEDULE,
         answers={
-            HTTPStatus.CREATED: ResponseSpec(
+            HTTPStatus.OK: ResponseSpec(
                 about="The schedule, and its next instant.", models=(schedules.Schedule,)
             )
         },
