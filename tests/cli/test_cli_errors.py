@@ -50,7 +50,9 @@ def test_a_controller_that_does_not_answer_is_named(
     monkeypatch.setenv("PHONEFARM_KEY", "a-key")
 
     assert main(["phones", "list"]) == 1
-    assert f"the controller at {NOBODY} does not answer" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"the controller at {NOBODY} does not answer" in told
+    assert "TLS port, give --ca" in told
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.app.state_dir import only_agent
 from phonefarm_agent.host.checks import machine
 from phonefarm_agent.host.checks.finding import Verdict, ok
 from phonefarm_agent.host.checks.machine import check_clock, check_disk
@@ -76,9 +77,11 @@ async def test_phones_are_told_with_what_to_do(farm: Farm, tmp_path: Path) -> No
     await shy.fault("unauthorized")
     options = ["--connect", good.address, "--connect", shy.address]
 
-    told = await doctor(tmp_path / "state", "127.0.0.1:9", *options)
+    with only_agent(tmp_path / "state"):
+        told = await doctor(tmp_path / "state", "127.0.0.1:9", *options)
 
     assert told.code == 1
+    assert "runs without --ready-file" in told.findings["adb server"]["text"]
     assert told.findings[f"phone {good.address}"]["verdict"] == "ok"
     finding = told.findings[f"phone {shy.address}"]
     assert (finding["verdict"], finding["text"]) == ("fail", "unauthorized")

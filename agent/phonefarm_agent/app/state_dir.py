@@ -33,6 +33,18 @@ def only_agent(state: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_used(state: Path) -> bool:
+    """Tell whether an agent holds the lock of the directory; False if this user cannot look."""
+    try:
+        with (state / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def raise_incarnation(state: Path) -> int:
     """Return a number above every earlier start's; it is on the disk before this returns."""
     path = state / "incarnation"

@@ -60,7 +60,7 @@ class RefusedError(CommandError):
 class ControllerClient:
     """Calls the controllers with one key: `call(controller.fleet.AdmitPhone, request)`."""
 
-    def __init__(self, channel: FailoverChannel, target: str, key: str) -> None:
+    def __init__(self, channel: FailoverChannel, target: str, key: str, *, is_plain: bool) -> None:
         stubs = cast("grpc.aio.Channel", channel)
         self.access = access_pb2_grpc.AccessServiceStub(stubs)
         self.doctor = doctor_pb2_grpc.DoctorServiceStub(stubs)
@@ -71,6 +71,7 @@ class ControllerClient:
         self.schedules = schedule_pb2_grpc.ScheduleServiceStub(stubs)
         self.verification = verification_pb2_grpc.VerificationServiceStub(stubs)
         self._target = target
+        self._is_plain = is_plain
         self._metadata = bearer(key)
 
     @classmethod
@@ -105,7 +106,7 @@ class ControllerClient:
             repeatable=_repeatable,
         )
         try:
-            yield cls(channel, target, key)
+            yield cls(channel, target, key, is_plain=secured is None)
         finally:
             await channel.close()
 
@@ -157,9 +158,10 @@ class ControllerClient:
         reason = told.reason if told else ""
         match error.code():
             case code if code in _SILENT and not reason:
+                tls = "; if this is the controller's TLS port, give --ca" if self._is_plain else ""
                 return UnreachableError(
                     f"the controller at {self._target} does not answer: check that the farm is "
-                    "running"
+                    f"running{tls}"
                 )
             case grpc.StatusCode.UNAUTHENTICATED:
                 return CommandError(

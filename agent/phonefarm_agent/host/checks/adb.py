@@ -11,6 +11,7 @@ from pathlib import Path
 from phonefarm_common.clock import SystemClock
 
 from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.app.state_dir import is_used
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, run_program, warn
 from phonefarm_agent.host.checks.phone_network import check_phone_network
 from phonefarm_agent.phones.adb.client import Adb, AdbError
@@ -153,7 +154,10 @@ async def _server(settings: Settings, ready: Path) -> AsyncIterator[tuple[Adb, s
         async with own as server:
             await asyncio.gather(*(_connected(server.adb, one) for one in settings.connect))
             await asyncio.sleep(USB_SECONDS)  # the server does not say when it has looked
-            yield server.adb, "a server that doctor started, because no agent runs"
+            why = "no agent runs"
+            if is_used(settings.state):
+                why = f"the agent that uses {settings.state} runs without --ready-file {ready}"
+            yield server.adb, f"a server that doctor started, because {why}"
 
 
 async def _connected(adb: Adb, address: str) -> None:
