@@ -12,9 +12,17 @@ from typing import Any
 import pytest
 from support import preloaded
 
+pytestmark = pytest.mark.skipif(not preloaded.POSSIBLE, reason="needs Linux on x86-64")
+
 TESTS = Path(__file__).resolve().parents[1]
 OF_THE_RUN = {k: v for k, v in os.environ.items() if k.startswith("PYTHON")}
 """What all of this run's processes are told of Python, if anything."""
+
+
+@pytest.fixture(autouse=True)
+def _ready() -> None:
+    """Have the process that is forked."""
+    preloaded.is_ready(wait=True)
 
 
 @pytest.fixture

@@ -77,15 +77,17 @@ class Start:
     parent_death_signal: int = 0
 
 
+POSSIBLE: Final = sys.platform == "linux" and platform.machine() == "x86_64"
 _fresh = subprocess._fork_exec  # type: ignore[attr-defined]
 _lock = threading.Lock()
 _door: socket.socket | None = None
+_ready = False
 _allowed = True
 
 
 def preload() -> None:
     """Have programs of the farm that this process starts forked, where the platform allows it."""
-    if sys.platform == "linux" and platform.machine() == "x86_64":
+    if POSSIBLE:
         subprocess._fork_exec = _fork_exec  # type: ignore[attr-defined]
 
 
@@ -95,10 +97,31 @@ def allow(allowed: bool) -> None:
     _allowed = allowed
 
 
+def is_ready(*, wait: bool) -> bool:
+    """Tell whether the preloaded process can be forked, or wait until it can; it is started here.
+
+    While it imports, programs are started afresh: who starts one may have a loop that must not
+    stand still for seconds.
+    """
+    global _door, _ready  # noqa: PLW0603 - one for this process
+    with _lock:
+        if _door is None:
+            _door = _opened()
+        if not _ready:
+            try:
+                said = _door.recv(16, 0 if wait else socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            if not said:
+                raise RuntimeError("the preloaded process has ended: its error is above")
+            _ready = True
+    return True
+
+
 def _fork_exec(*given: Any) -> int:
     """Do as CPython's own, which `subprocess` calls: return the process id of the child."""
     found = _start(given) if _allowed else None
-    if found is None:
+    if found is None or not is_ready(wait=False):
         pid: int = _fresh(*given)
         return pid
     start, descriptors = found
@@ -166,9 +189,7 @@ def _environ(start: Start) -> bytes:
 
 def _asked(start: Start, descriptors: list[int]) -> int:
     """Have the preloaded process fork; return the process id."""
-    global _door  # noqa: PLW0603 - one for this process
-    if _door is None:
-        _door = _opened()
+    assert _door is not None
     told = os.memfd_create("start")
     try:
         os.write(told, json.dumps(asdict(start)).encode())
@@ -217,6 +238,7 @@ def _main() -> None:
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
         raise RuntimeError(f"an import has started a thread, and {threads} cannot be forked")
+    door.send(b"ready")
     start, descriptors = _serve(door)
     _become(start, descriptors)
     runpy.run_module(start.module, run_name="__main__", alter_sys=True)
@@ -247,11 +269,11 @@ def _serve(door: socket.socket) -> tuple[Start, list[int]]:
 
 def _with_another(start: Start, sent: list[int]) -> tuple[Start, list[int]]:
     """Return the request again, with a preloaded process of the program's own beside it."""
-    global _door  # noqa: PLW0603 - this is the program now
+    global _door, _ready
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork():
         there.close()
-        _door = here
+        _door, _ready = here, True
         return start, sent
     here.close()
     nothing = os.open(os.devnull, os.O_RDWR)
