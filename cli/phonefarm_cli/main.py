@@ -49,6 +49,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "resume": ("commands.pause", "end one pause; other pauses remain"),
     "schedules": ("commands.schedules", "list, add and pause work that recurs"),
     "windows": ("commands.windows", "list and set the weekly hours in which work may begin"),
+    "limits": (
+        "commands.limits",
+        "list and set how many runs a day, how far apart, how many at once",
+    ),
     "backup": ("commands.backup", "save a copy of the controller's database"),
     "audit": ("commands.audit", "list who did what to phones, accounts and hosts"),
     "doctor": ("commands.doctor", "check the farm, and print a remedy for each problem"),

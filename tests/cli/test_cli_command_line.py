@@ -143,12 +143,13 @@ def test_the_other_shells_get_scripts_of_their_own(
 NEEDS_A_REASON = {
     *("accounts clear", "accounts delete", "agents drain", "processes cancel", "processes rerun"),
     *("phones drain", "phones hold", "phones maintain", "phones release", "phones retire"),
-    *("phones return", "windows put"),
+    *("phones return", "windows put", "limits put"),
+    *("schedules add", "schedules delete", "schedules pause"),
 }
 MAY_HAVE_A_REASON = {
     *("agents invite", "agents revoke", "agents undrain", "gateways invite", "gateways revoke"),
     *("groups add", "groups clean-up", "groups delete", "groups put", "groups remove"),
-    *("phones admit", "phones unhold", "windows remove"),
+    *("phones admit", "phones unhold", "windows remove", "limits remove", "schedules resume"),
 }
 
 

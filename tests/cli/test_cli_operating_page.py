@@ -89,13 +89,14 @@ async def test_the_page_works_from_top_to_bottom(
 
 @pytest.mark.long
 async def test_the_page_of_windows_works_from_top_to_bottom(page_farm: LiveFarm) -> None:
-    """In order, as an operator would type it; no window and no schedule is left."""
+    """In order, as an operator would type it; no window, schedule or limit is left."""
     prepare(page_farm.data.parent)
 
     said = await type_in(page_farm, SCHEDULING, "none")
 
     assert said.count("the window is removed") == 4
     assert said.count("the schedule is deleted") == 2
+    assert said.count("the limit of") == said.count("is removed") - 4 == 5
     assert "account sim-0001" in said
 
 

@@ -164,6 +164,37 @@ async def test_a_schedule_is_added_fires_and_is_shown_paused_and_deleted(
     assert "weekly: the schedule is deleted" in deleted.out
 
 
+async def test_limits_are_put_listed_and_removed(farm: Farm, operator: Operator) -> None:
+    """By each kind; a wrong scope or zone is named with its remedy."""
+    day = ("--every-account", "--runs-per-day", "20", "--zone", "UTC", "--reason", "a test")
+    gone = ("--every-account", "--runs-per-day", "--reason", "a test")
+    app = ("--app", "shortvideo", "--runs-at-once")
+
+    put = await operator.command("limits", "put", *day)
+    await operator.command("limits", "put", *app, "4", "--reason", "a test")
+    listed = await operator.command("limits", "list", "--json")
+    table = await operator.command("limits", "list")
+    with pytest.raises(CommandError, match="zone: must be the name of a time zone"):
+        await operator.command("limits", "put", *day[:3], "--reason", "a test")
+    with pytest.raises(CommandError, match="scope: must be one of account, every_account"):
+        await operator.command("limits", "put", "--app", "shortvideo", *day[1:])
+    with pytest.raises(CommandError, match="runs per day: must be a number from 1 on, not 0"):
+        await operator.command("limits", "put", "--every-account", "--runs-per-day", "0", *day[3:])
+    removed = [await operator.command("limits", "remove", *gone) for _ in range(2)]
+    await operator.command("limits", "remove", *app, "--reason", "a test")
+    left = await operator.command("limits", "list", "--json")
+
+    assert "every account: 20 runs per day, UTC" in put.out
+    assert [(one["kind"], one["value"]) for one in json.loads(listed.out)] == [
+        ("runs_at_once", 4),
+        ("runs_per_day", 20),
+    ]
+    assert "app shortvideo" in table.out
+    assert "the limit of runs per day is removed" in removed[0].out
+    assert "the limit of runs per day did not exist" in removed[1].out
+    assert json.loads(left.out) == []
+
+
 @pytest.mark.parametrize("what", [["phones", "drain", "A1"], ["agents", "drain", "agent-1"]])
 async def test_a_drain_that_waits_ends_once_the_last_run_has_ended(
     farm: Farm, operator: Operator, what: list[str], monkeypatch: pytest.MonkeyPatch

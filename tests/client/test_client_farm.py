@@ -393,6 +393,13 @@ async def _call_farm(farm: AsyncPhonefarm, served: RestFarm, of: str) -> None:
     assert (await farm.schedules.pause("daily", reason="a test")).paused
     assert (await farm.schedules.resume("daily", reason="a test")).next_at is not None
     assert (await farm.schedules.delete("daily", reason="a test")).name == "daily"
+    limit = await farm.operation.put_limit(
+        "runs_per_day", "every_account", value=9, zone="UTC", reason="a test"
+    )
+    assert (await farm.operation.limits()).limits == (limit,)
+    assert (
+        await farm.operation.remove_limit("runs_per_day", "every_account", reason="a test")
+    ).removed
     copy = io.BytesIO()
     await farm.operation.backup(copy, reason="a test")
     assert copy.getvalue().startswith(b"SQLite format 3")

@@ -535,6 +535,43 @@ async def test_work_recurs_until_its_schedule_is_paused_and_deleted(moving: Rest
     ]
 
 
+async def test_a_limit_is_put_listed_and_removed(moving: RestFarm) -> None:
+    """Every wrong field is named; what is listed is what was put."""
+    about = {"kind": "runs_per_day", "scope": "account", "name": "acc-SIM1", "reason": "agreed"}
+    body = about | {"value": 3, "zone": "Europe/Berlin"}
+
+    put = await moving.post("/limits", body)
+    listed = (await moving.get("/limits"))["limits"]
+    wrong = [
+        await moving.post("/limits", body | changes)
+        for changes in (
+            {"name": "nobody"},
+            {"scope": "every_account"},
+            {"scope": "app", "name": "shortvideo"},
+            {"zone": None},
+            {"value": 0},
+        )
+    ]
+    removed = [await moving.post("/limits/remove", about) for _ in range(2)]
+
+    assert put.status == 200, put.body
+    assert (put.body["value"], put.body["zone"], put.body["by"]) == (
+        3,
+        "Europe/Berlin",
+        "ingest_secret",
+    )
+    assert listed == [put.body]
+    assert [answer.status for answer in wrong] == [422] * 5
+    assert [answer.fields for answer in wrong] == [
+        ["name"],
+        ["name"],
+        ["scope"],
+        ["zone"],
+        ["value"],
+    ]
+    assert [answer.body["removed"] for answer in removed] == [True, False]
+
+
 async def test_a_pause_says_which_deadlines_come_and_the_record_who_gave_them(
     moving: RestFarm,
 ) -> None:

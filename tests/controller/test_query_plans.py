@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 from phonefarm_controller.model.items import NO_APP
+from phonefarm_controller.model.limits import LimitKind, LimitScope
 from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.store import queue
 from phonefarm_controller.store.database import Database
+from phonefarm_controller.store.schema.work import runs
+from sqlalchemy import insert, select, text
 from support.asked import Asked, statements
 from support.backlog import SERIALS, SHAPES, furnish, pile_up
 from support.world import World, world_on
@@ -123,30 +126,75 @@ async def test_what_is_paused_beyond_its_time_is_not_read_again_and_again(
     assert {sql: much for sql, much in read.items() if much > READ_AT_MOST} == {}
 
 
-async def _read(database: Database, sql: str, parameters: Any) -> float:
-    """Return how many rows of the queue the statement looks at; of SQLite, many or none."""
+async def test_what_limits_count_is_read_without_the_history(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look, the claim and the gate read the runs of their accounts, not those of all others."""
+    async with world_on(database_url) as world:
+        await furnish(world)
+        await _put_limits(world)
+        await world.accept()
+        (old,) = await world.claim(world.offers("north", SERIALS[0]))
+        async with world.database.writing() as tx:
+            found = select(runs).where(runs.c.run_id == old.run.run_id)
+            row = (await tx.connection.execute(found)).one()._asdict()
+            others = [
+                row
+                | {"run_id": f"r{n}", "attempt": n + 2, "account_id": f"other-{n % 500}"}
+                | {"state": "ENDED", "started_at": tx.now, "ended_at": tx.now}
+                for n in range(WAITING)
+            ]
+            await tx.connection.execute(insert(runs), others)
+            if tx.connection.dialect.name == "postgresql":
+                await tx.connection.execute(text("ANALYZE runs"))
+        await world.accept()
+        with statements(world.database, monkeypatch) as asked:
+            (run,) = await world.claim(world.offers("north", SERIALS[1]))
+            go = await world.begin(run)
+        counted = {sql: of for sql, of in asked.items() if "runs" in sql and "GROUP BY" in sql}
+        read = {sql: await _read(world.database, sql, of, "runs") for sql, of in counted.items()}
+        joined = {sql: of for sql, of in asked.items() if "FROM leases JOIN queue_items" in sql}
+        read |= {sql: await _read(world.database, sql, of) for sql, of in joined.items()}
+
+    assert go.stop is None
+    assert len(read) == 2
+    assert {sql: much for sql, much in read.items() if much > READ_AT_MOST} == {}
+
+
+async def _put_limits(world: World) -> None:
+    """Put one of each kind, so wide that it refuses nothing."""
+    why = {"actor": "test", "reason": "test"}
+    every = LimitScope.EVERY_ACCOUNT
+    await world.limits.put(LimitKind.RUNS_PER_DAY, every, "", value=50, zone="UTC", **why)
+    await world.limits.put(LimitKind.SECONDS_BETWEEN_RUNS, every, "", value=5, zone="", **why)
+    app = LimitScope.APP
+    await world.limits.put(LimitKind.RUNS_AT_ONCE, app, "shortvideo", value=50, zone="", **why)
+
+
+async def _read(database: Database, sql: str, parameters: Any, table: str = "queue_items") -> float:
+    """Return how many rows of the table the statement looks at; of SQLite, many or none."""
     async with database.reading() as tx:
         if tx.connection.dialect.name == "sqlite":
             rows = await tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters)
-            return WAITING * any(_walks(row.detail) for row in rows)
+            return WAITING * any(_walks(row.detail, table) for row in rows)
         explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}"
         (found,) = (await tx.connection.exec_driver_sql(explain, parameters)).scalars()
         plan = json.loads(found) if isinstance(found, str) else found
-        return _rows_of(plan[0]["Plan"])
+        return _rows_of(plan[0]["Plan"], table)
 
 
-def _walks(detail: str) -> bool:
-    """Tell whether a step of SQLite's plan goes through the queue."""
-    if not detail.startswith("SCAN queue_items"):
+def _walks(detail: str, table: str) -> bool:
+    """Tell whether a step of SQLite's plan goes through the table."""
+    if not detail.startswith(f"SCAN {table}"):
         return False
     # Each stops at one row of what is claimable.
     first_of_index = {"ix_queue_items_bound_ready", "ix_queue_items_without_app_ready"}
     return detail.rpartition(" USING INDEX ")[2] not in first_of_index
 
 
-def _rows_of(plan: dict[str, Any]) -> float:
+def _rows_of(plan: dict[str, Any], table: str) -> float:
     read = 0.0
-    if plan.get("Relation Name") == "queue_items":
+    if plan.get("Relation Name") == table:
         each = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
         read = each * plan["Actual Loops"]
-    return read + sum(_rows_of(part) for part in plan.get("Plans", ()))
+    return read + sum(_rows_of(part, table) for part in plan.get("Plans", ()))

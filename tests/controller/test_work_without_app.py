@@ -133,7 +133,7 @@ async def test_an_agent_that_cannot_do_it_gets_none(world: World) -> None:
         seen = await world.claim.match(tx, offers)
     await world.meet("a", "p1", "bare", runs_without_app=False)
     async with world.database.writing() as tx:
-        took = await world.claim._take(tx, seen.pairs, world.offers("a", "p1"))
+        took = await world.claim._take(tx, seen.pairs, world.offers("a", "p1"), limited=False)
 
     (assignment,) = (await claimed(world, "p1")).values()
 

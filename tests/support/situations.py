@@ -11,6 +11,7 @@ from phonefarm_controller.agents.inventory import ReportedHost
 from phonefarm_controller.agents.offers import offers_here
 from phonefarm_controller.agents.sessions import Session
 from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.limits import LimitKind, LimitScope
 from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.model.phone_reports import HostReport, PhoneReport
 from phonefarm_controller.model.requests import Routing, Target
@@ -192,6 +193,59 @@ async def no_window_is_long_enough(world: World) -> Expected:
         process_id=process_id,
         reasons={"outside_window": 1},
         remedies=("no window of the next five weeks is long enough", "mon 00:00-00:01 UTC"),
+    )
+
+
+LIMIT: dict[str, Any] = {"actor": "ada", "reason": "as agreed"}
+
+
+@situation
+async def limit_reached(world: World) -> Expected:
+    """Until midnight in the limit's zone; that its phone is busy now says nothing."""
+    be_thursday(world)
+    process_id = await bound(world)
+    await world.limits.put(
+        LimitKind.RUNS_PER_DAY, LimitScope.EVERY_ACCOUNT, "", value=1, zone="UTC", **LIMIT
+    )
+    await world.accept(target=ON_P1, priority=9)
+    (assignment,) = await world.claim(world.offers("a", "p1"))
+    await world.begin(assignment)
+    return Expected(
+        process_id=process_id,
+        reasons={"limit_reached": 1},
+        remedies=("the work may begin at ", "(every account: at most 1 a day, UTC)"),
+    )
+
+
+@situation
+async def group_at_its_limit(world: World) -> Expected:
+    """Another phone of the rack is at work."""
+    await put_group(world, "ph-p1", "ph-p2")
+    await occupy(world, "p2")
+    process_id = await bound(world)
+    await world.limits.put(
+        LimitKind.RUNS_AT_ONCE, LimitScope.GROUP, "rack", value=1, zone="", **LIMIT
+    )
+    return Expected(
+        process_id=process_id,
+        reasons={"limit_reached": 1},
+        phones=(("ph-p1", "limit_reached", "group rack: at most 1 at once"),),
+        remedies=("wait until other runs end", "`phonefarm limits list`"),
+    )
+
+
+@situation
+async def app_at_its_limit(world: World) -> Expected:
+    """On whichever phone."""
+    await occupy(world, "p2")
+    process_id = await bound(world)
+    await world.limits.put(
+        LimitKind.RUNS_AT_ONCE, LimitScope.APP, "shortvideo", value=1, zone="", **LIMIT
+    )
+    return Expected(
+        process_id=process_id,
+        reasons={"limit_reached": 1},
+        remedies=("(app shortvideo: at most 1 at once)",),
     )
 
 

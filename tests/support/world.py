@@ -54,6 +54,7 @@ from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.scheduler.due_items import DueItems
 from phonefarm_controller.scheduler.explain import Explain
 from phonefarm_controller.scheduler.fleet_cache import FleetCache
+from phonefarm_controller.scheduler.limits import Limits
 from phonefarm_controller.scheduler.pauses import Pauses
 from phonefarm_controller.scheduler.windows import Windows
 from phonefarm_controller.store.accounts import Account
@@ -223,6 +224,7 @@ class World:
         self.pauses = Pauses(
             database=database, sessions=self.sessions, wakeups=wakeups, known_profiles=self.profiles
         )
+        self.limits = Limits(database=database, wakeups=wakeups, apps=self.profiles)
         self.windows = Windows(database=database, wakeups=wakeups, max_wait=self.policy.max_wait)
         self.handshake = Handshake(database=database, inventory=self.inventory, time_scale=1.0)
         self.renew = partial(renew_leases, database)

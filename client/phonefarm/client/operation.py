@@ -1,4 +1,4 @@
-"""Looks after a farm: pauses, windows, keys, its health, its audit, verifications, its events."""
+"""Looks after a farm: pauses, windows, limits, keys, health, audit, verifications, events."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -10,11 +10,14 @@ from phonefarm.client.event_stream import follow
 from phonefarm.client.pagination import every_page
 from phonefarm.client.transport import Parameter, Transport, given, place, understood
 from phonefarm.schemas import farm, farm_requests, operation, requests, responses
+from phonefarm.schemas.limits import Limit, LimitList, LimitRemoved
 from phonefarm.schemas.windows import Window, WindowList, WindowRemoved
 from pydantic import TypeAdapter
 
 PauseScope: TypeAlias = Literal["all", "app", "account", "capability"]
 WindowScope: TypeAlias = Literal["account", "phone", "group", "capability"]
+LimitKind: TypeAlias = Literal["runs_per_day", "seconds_between_runs", "runs_at_once"]
+LimitScope: TypeAlias = Literal["account", "every_account", "group", "app", "agent"]
 FarmEventData: TypeAlias = farm.FarmReset | farm.Phone | farm.ProcessMoved | farm.Incident
 _EVENTS: Final[dict[str, TypeAdapter[Any]]] = {
     "farm.reset": TypeAdapter(farm.FarmReset),
@@ -176,6 +179,36 @@ class AsyncOperation:
         body = farm_requests.RemoveWindow(scope=scope, name=name, reason=reason)
         path = "/windows/remove"
         return await self._transport.send("POST", path, WindowRemoved, body=body)
+
+    async def limits(self) -> LimitList:
+        """Return every limit: how many runs a day, how far apart, how many at once."""
+        return await self._transport.send("GET", "/limits", LimitList)
+
+    async def put_limit(
+        self,
+        kind: LimitKind,
+        scope: LimitScope,
+        name: str | None = None,
+        *,
+        value: int,
+        reason: str,
+        zone: str | None = None,
+    ) -> Limit:
+        """Limit the runs of a scope (scope operate); an earlier limit of its kind is replaced.
+
+        *zone* is a time zone of the IANA database, whose days count: for `runs_per_day` only.
+        """
+        body = farm_requests.PutLimit(
+            kind=kind, scope=scope, value=value, reason=reason, **given(name=name, zone=zone)
+        )
+        return await self._transport.send("POST", "/limits", Limit, body=body)
+
+    async def remove_limit(
+        self, kind: LimitKind, scope: LimitScope, name: str | None = None, *, reason: str = ""
+    ) -> LimitRemoved:
+        """Remove a limit (scope operate)."""
+        body = farm_requests.RemoveLimit(kind=kind, scope=scope, reason=reason, **given(name=name))
+        return await self._transport.send("POST", "/limits/remove", LimitRemoved, body=body)
 
     async def backup(self, file: BinaryIO, *, reason: str) -> None:
         """Write a consistent copy of the farm's SQLite database to *file* (scope admin).

@@ -87,6 +87,18 @@ SCHEDULE: Final[dict[str, Any]] = {
     },
     "reason": "the accounts' owners are awake then",
 }
+LIMIT: Final[dict[str, Any]] = {
+    "kind": "runs_per_day",
+    "scope": "every_account",
+    "value": 20,
+    "zone": "Europe/Berlin",
+    "reason": "the accounts shall not be overused",
+}
+NO_LIMIT: Final[dict[str, Any]] = {
+    "kind": "runs_per_day",
+    "scope": "every_account",
+    "reason": "the trial is over",
+}
 KEY: Final[dict[str, Any]] = {"name": "scheduler", "scopes": ["submit", "read"]}
 GROUP: Final[dict[str, Any]] = {"member_ids": [], "reason": "nobody uses it"}
 ACCOUNTS: Final[dict[str, Any]] = {

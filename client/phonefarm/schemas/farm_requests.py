@@ -174,6 +174,65 @@ class RemoveWindow(_OfWindow):
     reason: OptionalReason = ""
 
 
+class _OfLimit(Because):
+    kind: Literal["runs_per_day", "seconds_between_runs", "runs_at_once"]
+    scope: Annotated[
+        Literal["account", "every_account", "group", "app", "agent"],
+        Field(
+            description="account or every_account; for runs_at_once, a group of phones, an app or "
+            "an agent"
+        ),
+    ]
+    name: Annotated[
+        Name | None,
+        Field(
+            description="Name of the account, group of phones, app or agent; absent if scope is "
+            "every_account"
+        ),
+    ] = None
+
+    @field_validator("name")
+    @classmethod
+    def _fits(cls, name: str | None, info: ValidationInfo) -> str | None:
+        scope = info.data.get("scope")
+        if scope == "every_account" and name is not None:
+            raise ValueError("must be absent when scope is every_account")
+        if scope not in {"every_account", None} and name is None:
+            raise ValueError(f"is required when scope is {scope}")
+        return name
+
+    model_config = RequestModel.model_config | {"validate_default": True}
+
+
+class PutLimit(_OfLimit):
+    """What the limit counts, how many it allows, and the reason."""
+
+    value: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="Runs; seconds if kind is seconds_between_runs. At most 10,000 runs a day, "
+            "86,400 s, 100,000 runs at once",
+        ),
+    ]
+    zone: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="A time zone of the IANA database, whose days count; required for "
+            "runs_per_day, absent otherwise",
+        ),
+    ] = None
+
+
+class RemoveLimit(_OfLimit):
+    """The limit to remove, and the reason, which is optional."""
+
+    reason: OptionalReason = ""
+
+
 class PutGroup(PerhapsBecause):
     """The members of a group; an empty list removes the group."""
 

@@ -121,6 +121,17 @@ FiringOutcome = TypeAliasType(
 )
 """What came of an instant of a schedule."""
 
+LimitKind = TypeAliasType(
+    "LimitKind",
+    Annotated[str, _word("runs_per_day", "seconds_between_runs", "runs_at_once")],
+)
+"""What a limit counts."""
+
+LimitScope = TypeAliasType(
+    "LimitScope", Annotated[str, _word("account", "every_account", "group", "app", "agent")]
+)
+"""Whose runs a limit counts."""
+
 Verdict = TypeAliasType("Verdict", Annotated[str, _word("ok", "warn", "fail")])
 """How one check of the farm ended."""
 

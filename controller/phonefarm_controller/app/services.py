@@ -38,6 +38,7 @@ from phonefarm_controller.rpc.verification_service import VerificationService
 from phonefarm_controller.runs.desired_state import DesiredStateReader
 from phonefarm_controller.runs.lease_renewal import renew_leases
 from phonefarm_controller.scheduler.explain import Explain
+from phonefarm_controller.scheduler.limits import Limits
 from phonefarm_controller.scheduler.pauses import Pauses
 from phonefarm_controller.scheduler.windows import Windows
 from phonefarm_controller.screens.access import ScreenAccess
@@ -119,6 +120,7 @@ def _fleet_service(core: Core, features: Features) -> FleetService:
             database=database, sessions=sessions, wakeups=wakeups, known_profiles=core.profiles
         ),
         windows=Windows(database=database, wakeups=wakeups, max_wait=core.policy.max_wait),
+        limits=Limits(database=database, wakeups=wakeups, apps=core.profiles),
     )
 
 

@@ -10,6 +10,7 @@ from phonefarm_common.wire_enums import Readiness, Transport
 
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.limits import AccountRuns, Limit, Room
 from phonefarm_controller.model.pauses import Pause, PauseScope, pause_of
 from phonefarm_controller.model.states import Condition, Health, Intent, ItemState, LeaseState
 from phonefarm_controller.model.windows import Window, next_start, windows_for
@@ -20,6 +21,7 @@ class BlockerKind(StrEnum):
 
     PAUSED = "paused"
     OUTSIDE_WINDOW = "outside_window"
+    LIMIT_REACHED = "limit_reached"
     NOT_DUE = "not_due"
     BACKING_OFF = "backing_off"
     NO_PHONE_IN_GROUP = "no_phone_in_group"
@@ -149,6 +151,9 @@ class FarmSnapshot:
     groups: Mapping[str, Collection[str]] = field(default_factory=dict)  # members by name
     pauses: Sequence[Pause] = ()
     windows: Sequence[Window] = ()
+    limits: Sequence[Limit] = ()
+    runs: Mapping[str, AccountRuns] = field(default_factory=dict)  # of accounts that have limits
+    room: Room = field(default_factory=Room)  # for runs at once
     start_seconds: float = 0.0  # what a run may take from its claim to its first action
     shortage: str = ""  # why the controller's disk has no room; nothing is claimed meanwhile
 

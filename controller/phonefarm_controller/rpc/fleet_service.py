@@ -34,9 +34,11 @@ from phonefarm_controller.rpc.fleet_convert import (
     phone_details_to_wire,
     phone_to_wire,
 )
+from phonefarm_controller.rpc.limit_convert import limit_kind_of, limit_scope_of, limit_to_wire
 from phonefarm_controller.rpc.pagination import audit_cursor_of, audit_place_of
 from phonefarm_controller.rpc.window_convert import window_scope_of, window_to_wire
 from phonefarm_controller.rpc.wire import moment_of
+from phonefarm_controller.scheduler.limits import Limits
 from phonefarm_controller.scheduler.pauses import Pauses
 from phonefarm_controller.scheduler.windows import Windows
 
@@ -61,6 +63,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         enrollment: Enrollment,
         pauses: Pauses,
         windows: Windows,
+        limits: Limits,
         farm_watch: FarmWatch,
         gateway_calls: GatewayCalls,
     ) -> None:
@@ -70,6 +73,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         self._phone_query = phone_query
         self._pauses = pauses
         self._windows = windows
+        self._limits = limits
         self._enrollment = enrollment
         self._phones = phones
         self._accounts = accounts
@@ -356,3 +360,38 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         """Return every window."""
         known = await self._windows.all()
         return pb.ListWindowsResponse(windows=[window_to_wire(window) for window in known])
+
+    async def PutLimit(  # noqa: N802
+        self, request: pb.PutLimitRequest, context: Context
+    ) -> pb.Limit:
+        """Limit the runs of the scope."""
+        limit = await self._limits.put(
+            limit_kind_of(request.kind),
+            limit_scope_of(request.scope),
+            request.name,
+            value=request.value,
+            zone=request.zone,
+            actor=caller().name,
+            reason=request.reason,
+        )
+        return limit_to_wire(limit)
+
+    async def RemoveLimit(  # noqa: N802
+        self, request: pb.RemoveLimitRequest, context: Context
+    ) -> pb.RemoveLimitResponse:
+        """Remove a limit."""
+        removed = await self._limits.remove(
+            limit_kind_of(request.kind),
+            limit_scope_of(request.scope),
+            request.name,
+            actor=caller().name,
+            reason=request.reason,
+        )
+        return pb.RemoveLimitResponse(removed=removed)
+
+    async def ListLimits(  # noqa: N802
+        self, request: pb.ListLimitsRequest, context: Context
+    ) -> pb.ListLimitsResponse:
+        """Return every limit."""
+        known = await self._limits.all()
+        return pb.ListLimitsResponse(limits=[limit_to_wire(limit) for limit in known])

@@ -10,8 +10,9 @@ from phonefarm_common.reasons import FailureCode
 from phonefarm_controller.agents.sessions import SupersededError
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model import failures
-from phonefarm_controller.model.items import CancelStrategy, Item, dead, started, voided
+from phonefarm_controller.model.items import NO_ACCOUNT, CancelStrategy, Item, dead, started, voided
 from phonefarm_controller.model.leases import Lease, releasing
+from phonefarm_controller.model.limits import NO_RUNS, AccountLimits, AccountRuns
 from phonefarm_controller.model.pauses import Pause, pause_of
 from phonefarm_controller.model.replace import replaced
 from phonefarm_controller.model.run_reports import RunRef
@@ -19,7 +20,7 @@ from phonefarm_controller.model.states import ITEM_ACTIVE, ItemState, LeaseState
 from phonefarm_controller.model.transitions import by_agent
 from phonefarm_controller.model.windows import CLOSED, NO_END, Periods, Window, windows_for
 from phonefarm_controller.runs.unit_of_work import UnitOfWork, open_unit_of_work
-from phonefarm_controller.store import agents, groups, pauses, phones, windows
+from phonefarm_controller.store import agents, groups, limits, pauses, phones, windows
 from phonefarm_controller.store.database import Database, Transaction
 
 PAUSED: Final = "paused"
@@ -28,6 +29,9 @@ DRAINING: Final = "draining"
 """The reason when an operator drains its phone or its host."""
 OUTSIDE_WINDOW: Final = "outside_window"
 """The reason when a window has closed, or would close before the run's time limit."""
+
+LIMIT_REACHED: Final = "limit_reached"
+"""The same when a limit of its account has been reached meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +83,7 @@ class StartGate:
             # After the locks: a newer session wrote of these items only after it took its term.
             # The time too: the deadline may have passed while this waited for the locks.
             terms = await agents.terms(tx, {ask.agent_id for ask in asks})
-            if orders.windows or any(item.deadline_given for item in work.items_before.values()):
+            if orders.timed or any(item.deadline_given for item in work.items_before.values()):
                 work.tx = await tx.later()
             stops = {
                 ask: _decide(work, ask, orders, self._periods)
@@ -116,6 +120,8 @@ def _decide(work: UnitOfWork, ask: StartRequest, orders: "_Orders", periods: Per
     because = orders.hold_back(item, lease)
     if because is None and now >= _last_start(item, lease, orders, periods, now):
         because = OUTSIDE_WINDOW
+    if because is None and orders.limit_reached(item, now):
+        because = LIMIT_REACHED
     # The farm's own limit stands still while a pause holds the item back.
     if late and (item.deadline_given or because != PAUSED):
         failure = failures.expired(deadline=item.deadline_given, last=item.failure)
@@ -144,6 +150,18 @@ class _Orders:
     drained_phones: Collection[str]
     windows: Sequence[Window]
     groups: Mapping[str, Collection[str]]
+    limits: AccountLimits
+    runs: Mapping[str, AccountRuns]
+
+    @property
+    def timed(self) -> bool:
+        """Tell whether some of them depend on the time."""
+        return bool(self.windows or self.limits)
+
+    def limit_reached(self, item: Item, now: datetime) -> bool:
+        """Tell whether the account has done what its limits allow; this run does not count yet."""
+        account_id = item.account_id or NO_ACCOUNT
+        return bool(self.limits.reached(account_id, self.runs.get(account_id, NO_RUNS), now))
 
     def hold_back(self, item: Item, lease: Lease) -> str | None:
         """Return why an operator keeps the run from beginning; None when it may."""
@@ -189,7 +207,11 @@ async def _read_orders(tx: Transaction, work: UnitOfWork) -> _Orders:
             phone_ids=phone_ids,
             group_names={name for names in memberships.values() for name in names},
         )
+    limited = AccountLimits(await limits.all_of(tx))
+    account_ids = {lease.account_id for lease in work.leases_before.values()}
     return _Orders(
+        limits=limited,
+        runs=await limits.account_runs(tx, limited, account_ids),
         paused=await pauses.all_of(tx),
         drained_hosts=await agents.drained(tx),
         drained_phones=await phones.drained(tx),

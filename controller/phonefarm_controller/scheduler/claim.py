@@ -1,6 +1,5 @@
 """Claim: match waiting items with offered phones and commit run, phone lease and account lease."""
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,8 +16,6 @@ from phonefarm_controller.model import failures
 from phonefarm_controller.model.items import (
     GOLDEN,
     NO_ACCOUNT,
-    NO_APP,
-    Candidate,
     Item,
     claimed,
     dead,
@@ -33,11 +30,13 @@ from phonefarm_controller.model.states import (
     LeaseState,
     RunState,
 )
-from phonefarm_controller.model.windows import CLOSED, NO_END
+from phonefarm_controller.model.windows import NO_END
 from phonefarm_controller.processes.status import roll_up_status
 from phonefarm_controller.runs.assignments import AssignmentBuilder
+from phonefarm_controller.scheduler.candidates import read_candidates, seconds_left
 from phonefarm_controller.scheduler.fleet_cache import FleetCache, FleetSnapshot
-from phonefarm_controller.scheduler.matching import FreePhone, Pair, match_items
+from phonefarm_controller.scheduler.limit_checks import pairs_within_limits, within_limits
+from phonefarm_controller.scheduler.matching import Pair, match_items
 from phonefarm_controller.store import (
     accounts,
     agents,
@@ -72,10 +71,14 @@ class _Chosen:
 
 @dataclass(frozen=True, kw_only=True)
 class Matches:
-    """The pairs that a claim would take; *unpromoted*: some due items are not marked ready yet."""
+    """The pairs that a claim would take; *unpromoted*: some due items are not marked ready yet.
+
+    *limited*: there are limits of runs at once.
+    """
 
     pairs: list[Pair]
     unpromoted: bool = False
+    limited: bool = False
 
 
 class Claim:
@@ -114,7 +117,7 @@ class Claim:
         if not seen.pairs:
             return []
         async with self._database.writing() as tx:
-            return await self._take(tx, seen.pairs, offers)
+            return await self._take(tx, seen.pairs, offers, limited=seen.limited)
 
     async def match(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> Matches:
         """Match on what can be read without locks; the claim checks every pair again under lock."""
@@ -139,19 +142,27 @@ class Claim:
         held_back = HeldBack(
             pauses=fleet.pauses,
             longest={
-                name: _seconds(ready, end)
+                name: seconds_left(ready, end)
                 for name, end in fleet.openings.capabilities.items()
-                if _seconds(ready, end) < MOST_CAP_SECONDS
+                if seconds_left(ready, end) < MOST_CAP_SECONDS
             },
         )
-        candidates = await _candidates(tx, free, held_back, ready)
+        free, room = await within_limits(tx, free, fleet.limits)
+        if not free:
+            return Matches(pairs=alone)
+        candidates = await read_candidates(tx, free, held_back, ready)
         if unpromoted:
             candidates += await queue.unpromoted(tx, limit=MOST_UNPROMOTED, held_back=held_back)
-        pairs = match_items(candidates, free, ready=ready)
-        return Matches(pairs=[*alone, *pairs], unpromoted=unpromoted)
+        pairs = match_items(candidates, free, ready=ready, room=room)
+        return Matches(pairs=[*alone, *pairs], unpromoted=unpromoted, limited=room is not None)
 
     async def _take(
-        self, tx: Transaction, pairs: Sequence[Pair], offers: Sequence[OfferedPhone]
+        self,
+        tx: Transaction,
+        pairs: Sequence[Pair],
+        offers: Sequence[OfferedPhone],
+        *,
+        limited: bool,
     ) -> list[Assignment]:
         locked = await processes.lock(tx, {pair.process_id for pair in pairs})
         before = await items.lock(tx, {pair.item_id for pair in pairs})
@@ -179,6 +190,9 @@ class Claim:
                 or _can_act(owners.get(pair.account_id), pair.phone_id)
             )
         ]
+        # Last, for the locks of the limits come after all others.
+        if limited:
+            pairs = await pairs_within_limits(tx, pairs, before)
         unfit = await self._end_unreadable(tx, pairs, before)
         pairs = [pair for pair in pairs if pair.item_id not in unfit]
         if unfit:
@@ -288,7 +302,7 @@ async def _phone_only(
         if each.by_hand or (
             each.phone_id in fleet.provable
             and pause_of(fleet.pauses, app=each.app, account_id=None, capability=GOLDEN) is None
-            and each.cap_seconds <= _seconds(ready, _golden_end(fleet, each.phone_id))
+            and each.cap_seconds <= seconds_left(ready, _golden_end(fleet, each.phone_id))
         ):
             chosen.setdefault(each.phone_id, each)
     return [
@@ -308,13 +322,6 @@ def _golden_end(fleet: FleetSnapshot, phone_id: str) -> datetime:
     return min(openings.phones.get(phone_id, NO_END), openings.capabilities.get(GOLDEN, NO_END))
 
 
-def _seconds(ready: datetime, end: datetime) -> float:
-    """Return how long a run may take that is ready then; at least 0, and at most what any may."""
-    if end in {CLOSED, NO_END}:
-        return 0.0 if end == CLOSED else MOST_CAP_SECONDS
-    return min(max((end - ready).total_seconds(), 0.0), MOST_CAP_SECONDS)
-
-
 def _may(phone: phones.Phone, item: Item, now: datetime) -> bool:
     if item.by_hand:
         return phone.may_be_held
@@ -328,60 +335,3 @@ def _can_act(account: accounts.Account | None, phone_id: str) -> bool:
         and account.condition is Condition.OK
         and account.phone_id == phone_id
     )
-
-
-async def _candidates(
-    tx: Transaction, free: Sequence[FreePhone], held_back: HeldBack, ready: datetime
-) -> list[Candidate]:
-    """Return what may be next on the phones, each once."""
-    unlimited = [phone.phone_id for phone in free if not phone.ends]
-    found = await queue.first_bound(tx, unlimited, held_back=held_back) if unlimited else []
-    without_app = await queue.any_without_app(tx)
-    if without_app:
-        found += await _bound_without_app(tx, free, held_back, ready)
-    accounts_of: dict[float, list[str]] = defaultdict(list)
-    counts: dict[tuple[str, str | None], Counter[float]] = defaultdict(Counter)
-    for phone in free:
-        for app, names in phone.accounts.items():
-            if app == NO_APP and not without_app:
-                continue
-            longest = {name: _seconds(ready, phone.ends.get(name, NO_END)) for name in names}
-            if phone.ends and app != NO_APP:
-                for name, seconds in longest.items():
-                    accounts_of[seconds].append(name)
-            for group in (None, *phone.groups):
-                counts[app, group][max(longest.values())] += 1
-    limited = [phone.phone_id for phone in free if phone.ends]
-    for seconds, account_ids in accounts_of.items():
-        found += await queue.first_bound(
-            tx, limited, account_ids=account_ids, seconds=seconds, held_back=held_back
-        )
-    for (app, group), by_length in counts.items():
-        # Who has less time left may get any of these: as many as there are phones.
-        for seconds in by_length:
-            found += await queue.first_open(
-                tx,
-                app=app,
-                phone_group=group,
-                limit=by_length.total(),
-                seconds=seconds,
-                held_back=held_back,
-            )
-    return list({candidate.item_id: candidate for candidate in found}.values())
-
-
-async def _bound_without_app(
-    tx: Transaction, free: Sequence[FreePhone], held_back: HeldBack, ready: datetime
-) -> list[Candidate]:
-    """Return what may be next on each of the phones that needs no app and no account."""
-    phones_of: dict[float, list[str]] = defaultdict(list)
-    for phone in free:
-        if NO_APP in phone.accounts:
-            seconds = _seconds(ready, phone.ends.get(NO_ACCOUNT, NO_END))
-            phones_of[seconds].append(phone.phone_id)
-    found = []
-    for seconds, phone_ids in phones_of.items():
-        found += await queue.first_bound_without_app(
-            tx, phone_ids, seconds=seconds, held_back=held_back
-        )
-    return found

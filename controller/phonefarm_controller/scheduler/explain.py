@@ -12,6 +12,7 @@ from phonefarm_controller.model.blockers import AccountNow, FarmSnapshot
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.items import NO_APP, Item
 from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.limits import AccountLimits
 from phonefarm_controller.model.processes import Process
 from phonefarm_controller.model.records import record_of
 from phonefarm_controller.model.states import PROCESS_TERMINAL, Health
@@ -27,6 +28,7 @@ from phonefarm_controller.store import (
     groups,
     items,
     leases,
+    limits,
     pauses,
     phones,
     processes,
@@ -118,6 +120,7 @@ async def read_farm(
             by_phone[account.phone_id].append(account)
     driven = {lease.phone_id: lease for lease in held}
     memberships = await groups.of_phones(tx, phone_ids)
+    limited = await limits.all_of(tx)
     seen = await read_phone_status(
         tx,
         sessions,
@@ -137,6 +140,9 @@ async def read_farm(
             phone_ids=phone_ids,
             group_names={name for names in memberships.values() for name in names},
         ),
+        limits=limited,
+        runs=await limits.account_runs(tx, AccountLimits(limited), there),
+        room=await limits.room(tx, limited),
         start_seconds=start_seconds,
         shortage=shortage,
     )

@@ -19,6 +19,7 @@ from phonefarm_controller.model.blockers import (
     blockers_of_windows,
 )
 from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.limit_blockers import limits_of_item, limits_of_phone
 from phonefarm_controller.model.processes import Process, Tally
 from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_TERMINAL, ITEM_WAITING
 from phonefarm_controller.model.times import moment_text
@@ -30,7 +31,12 @@ MOST_PHONES: Final = 20
 """The most phones that are listed for one item."""
 
 _FOR_ALL: Final = frozenset(
-    {BlockerKind.PAUSED, BlockerKind.OUTSIDE_WINDOW, BlockerKind.STORAGE_FULL}
+    {
+        BlockerKind.PAUSED,
+        BlockerKind.OUTSIDE_WINDOW,
+        BlockerKind.LIMIT_REACHED,
+        BlockerKind.STORAGE_FULL,
+    }
 )
 _AT_WORK: Final = frozenset({BlockerKind.PHONE_BUSY, BlockerKind.ACCOUNT_BUSY})
 
@@ -87,12 +93,13 @@ def blockers_of(
 
     *chosen* are the items that the claim would take this moment, *ahead* how many go before this
     one. What work and turns bring with them is left out for an item that is paused, outside its
-    windows, or whose time has not come.
+    windows, at a limit, or whose time has not come.
     """
     if item.item_id in chosen:
         return []
     usable = farm.usable(item)
     found = list(blockers_of_item(item, usable, farm, now=now))
+    found += limits_of_item(item, farm, now=now)
     if farm.shortage:
         found.append(Blocker(kind=BlockerKind.STORAGE_FULL, detail=farm.shortage))
     early = any(blocker.moment is not None or blocker.kind in _FOR_ALL for blocker in found)
@@ -104,6 +111,7 @@ def blockers_of(
         ]
         here += () if item.by_hand or item.golden else blockers_of_account(item, phone, farm)
         here += () if item.by_hand else blockers_of_windows(item, phone, farm, now=now)
+        here += limits_of_phone(item, phone, farm, now=now)
         passing = all(blocker.kind in _AT_WORK for blocker in here)
         # A phone that nothing keeps from this item goes to another one.
         if passing and (ahead or not here):

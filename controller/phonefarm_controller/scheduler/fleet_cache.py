@@ -13,6 +13,7 @@ from phonefarm_common.wire_enums import EVERY_CLEANUP_STEP, CleanupStep
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.cleanup import wanted
 from phonefarm_controller.model.items import NO_ACCOUNT, NO_APP
+from phonefarm_controller.model.limits import Limit
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.states import Condition
 from phonefarm_controller.model.windows import (
@@ -24,7 +25,7 @@ from phonefarm_controller.model.windows import (
     openings_of,
 )
 from phonefarm_controller.scheduler.matching import FreePhone
-from phonefarm_controller.store import fleet_rows, windows
+from phonefarm_controller.store import fleet_rows, limits, windows
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.fleet_rows import FleetRows, Rows
 from phonefarm_controller.store.leases import Busy
@@ -48,6 +49,7 @@ class FleetSnapshot:
     """The clean-up steps of phones whose groups set steps."""
     openings: Openings = NO_WINDOWS
     """The windows as they are now; phones whose windows are closed are not in the snapshot."""
+    limits: Sequence[Limit] = ()
 
     @property
     def paused(self) -> bool:
@@ -184,6 +186,7 @@ def _snapshot(
             crowded[phone_id].add(app)
     return FleetSnapshot(
         pauses=stored.pauses,
+        limits=limits.of_rows(stored.limits),
         holdable={phone.phone_id: phone.agent_id for phone in known if phone.may_be_held},
         provable=frozenset(phone.phone_id for phone in known if phone.may_prove(now)),
         clean_up={

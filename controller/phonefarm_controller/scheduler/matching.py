@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from math import inf
 
 from phonefarm_controller.model.items import NO_ACCOUNT, NO_APP, Candidate
+from phonefarm_controller.model.limits import AtWork, Room
 from phonefarm_controller.model.windows import NO_END
 
 
@@ -46,25 +47,30 @@ class Pair:
 
 
 def match_items(
-    candidates: Iterable[Candidate], phones: Collection[FreePhone], *, ready: datetime
+    candidates: Iterable[Candidate],
+    phones: Collection[FreePhone],
+    *,
+    ready: datetime,
+    room: Room | None = None,
 ) -> list[Pair]:
     """Return at most one item per phone and per account, in queue order.
 
     Runs act from *ready* on at the latest, and end within their limits of time. An item that fits
     no phone never holds back the next. An open item takes a phone that no bound item waits for,
     and another one than it failed on, when there is such a phone. NO_ACCOUNT is no account: any
-    number of phones may do work without one.
+    number of phones may do work without one. No more are matched than there is *room* for; None is
+    room for all.
     """
     queue = sorted(candidates, key=lambda candidate: candidate.queue_order)
     wanted = {c.want_phone_id for c in queue if c.want_phone_id is not None}
-    free = _FreePhones(phones, wanted, ready)
+    free = _FreePhones(phones, wanted, ready, room)
     pairs: list[Pair] = []
     for candidate in queue:
         chosen = free.choose(candidate)
         if chosen is None:
             continue
         phone, account_id = chosen
-        free.take(phone, account_id)
+        free.take(phone, account_id, candidate.app)
         pairs.append(
             Pair(
                 item_id=candidate.item_id,
@@ -85,9 +91,14 @@ class _FreePhones:
     """The phones that are not matched yet."""
 
     def __init__(
-        self, phones: Collection[FreePhone], wanted: Collection[str], ready: datetime
+        self,
+        phones: Collection[FreePhone],
+        wanted: Collection[str],
+        ready: datetime,
+        room: Room | None,
     ) -> None:
         self._ready = ready
+        self._room = room
         # In the order in which open items get them.
         order = sorted(phones, key=lambda phone: (phone.phone_id in wanted, phone.phone_id))
         self._free = {phone.phone_id: phone for phone in order}
@@ -105,11 +116,15 @@ class _FreePhones:
             return None
         known = phone.accounts.get(candidate.app, ())
         fit = phone, account_id
-        return fit if account_id in known and self._in_time(candidate, fit) else None
+        if account_id not in known or not self._has_room(phone, candidate.app):
+            return None
+        return fit if self._in_time(candidate, fit) else None
 
-    def take(self, phone: FreePhone, account_id: str) -> None:
+    def take(self, phone: FreePhone, account_id: str, app: str) -> None:
         """Give the phone and the account away."""
         del self._free[phone.phone_id]
+        if self._room is not None:
+            self._room.take(_at_work(phone, app))
         if account_id != NO_ACCOUNT:
             self._busy_accounts.add(account_id)
 
@@ -121,7 +136,7 @@ class _FreePhones:
         # What takes as long as one that got no phone gets none either: phones only go.
         if candidate.cap_seconds >= self._too_long.get(key, inf):
             return None
-        while fits and not self._still_free(fits[0]):
+        while fits and not self._still_free(fits[0], candidate.app):
             fits.popleft()
         failed_on = None
         for fit in fits:
@@ -129,9 +144,9 @@ class _FreePhones:
                 continue
             if fit[0].phone_id == candidate.last_phone_id:
                 failed_on = fit
-            elif self._still_free(fit):
+            elif self._still_free(fit, candidate.app):
                 return fit
-        if failed_on is not None and self._still_free(failed_on):
+        if failed_on is not None and self._still_free(failed_on, candidate.app):
             return failed_on
         self._too_long[key] = candidate.cap_seconds
         return None
@@ -152,6 +167,14 @@ class _FreePhones:
         end = phone.ends.get(account_id, NO_END)
         return end == NO_END or self._ready + timedelta(seconds=candidate.cap_seconds) <= end
 
-    def _still_free(self, fit: _Fit) -> bool:
+    def _still_free(self, fit: _Fit, app: str) -> bool:
         phone, account_id = fit
-        return phone.phone_id in self._free and account_id not in self._busy_accounts
+        there = phone.phone_id in self._free and account_id not in self._busy_accounts
+        return there and self._has_room(phone, app)
+
+    def _has_room(self, phone: FreePhone, app: str) -> bool:
+        return self._room is None or not self._room.full(_at_work(phone, app))
+
+
+def _at_work(phone: FreePhone, app: str) -> AtWork:
+    return AtWork(app=app, agent_id=phone.agent_id, groups=phone.groups)

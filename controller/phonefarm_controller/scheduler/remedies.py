@@ -25,6 +25,8 @@ def remedy(blockers: Sequence[Blocker]) -> str:
             return _of_time(blockers)
         case _K.OUTSIDE_WINDOW:
             return _of_window(first, blockers)
+        case _K.LIMIT_REACHED:
+            return _of_limit(first, blockers)
         case _K.PHONE_BUSY | _K.ACCOUNT_BUSY | _K.BEHIND_OTHERS | _K.NOT_OFFERED:
             return _of_turn(first, blockers)
         case (
@@ -81,6 +83,16 @@ def _of_window(first: Blocker, blockers: Sequence[Blocker]) -> str:
             "`phonefarm windows list` lists all windows"
         )
     return f"nothing to do: the work may begin at {moment_text(min(moments))} ({first.detail})"
+
+
+def _of_limit(first: Blocker, blockers: Sequence[Blocker]) -> str:
+    moments = [blocker.moment for blocker in blockers if blocker.moment is not None]
+    if len(moments) == len(blockers):
+        return f"nothing to do: the work may begin at {moment_text(min(moments))} ({first.detail})"
+    return (
+        f"wait until other runs end ({first.detail}); to allow more, change the limit: `phonefarm "
+        "limits list` lists all limits"
+    )
 
 
 def _of_rest(blockers: Sequence[Blocker]) -> str:

@@ -10,7 +10,7 @@ from phonefarm_common.wire_enums import CleanupStep
 from sqlalchemy import or_, select
 
 from phonefarm_controller.model.pauses import Pause
-from phonefarm_controller.store import pauses, windows
+from phonefarm_controller.store import limits, pauses, windows
 from phonefarm_controller.store.accounts import READS as ACCOUNT_READS
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.compiled_statements import Statement, values_of
@@ -62,6 +62,7 @@ class FleetRows:
     agents: Rows  # those that are drained or that run without an app
     pauses: list[Pause]
     windows: Rows
+    limits: Rows
 
     def availability(self) -> list[PhoneAvailability]:
         """Return what each phone may do, by id."""
@@ -103,4 +104,5 @@ async def read(tx: Transaction) -> FleetRows:
         agents=await _AGENTS.rows(tx),
         pauses=await pauses.all_of(tx),
         windows=await windows.rows(tx),
+        limits=await limits.rows(tx),
     )

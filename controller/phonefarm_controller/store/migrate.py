@@ -15,7 +15,7 @@ from phonefarm_controller.store.database import Database, open_database, shown
 
 log = structlog.get_logger()
 
-HEAD: Final = "0020"
+HEAD: Final = "0021"
 """The newest migration. If the database has it, Alembic is not even loaded."""
 TABLE_SECONDS = 5
 """A change of a table waits this long for its lock; all others wait behind it."""

@@ -1,4 +1,4 @@
-"""FleetService: phones, accounts, groups, agents, pauses, windows, the audit, the stream."""
+"""FleetService: phones, accounts, groups, agents, pauses, windows, limits, audit, stream."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,12 +8,13 @@ from typing import Final
 import grpc.aio
 from phonefarm.schemas import farm, farm_requests, operation, requests
 from phonefarm.schemas.fields import ResponseModel
+from phonefarm.schemas.limits import Limit, LimitList, LimitRemoved
 from phonefarm.schemas.queries import AuditFilter
 from phonefarm.schemas.windows import Window, WindowList, WindowRemoved
 from phonefarm.v1 import fleet_pb2 as pb
 from phonefarm.v1 import fleet_pb2_grpc
 
-from phonefarm_gateway.client import farm_convert
+from phonefarm_gateway.client import farm_convert, limit_convert
 from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.convert import timestamp
 
@@ -232,6 +233,36 @@ class FleetClient:
             self._stub.RemoveWindow, request, key=key, seconds=LONG_CALL_SECONDS
         )
         return WindowRemoved(scope=body.scope, name=body.name, removed=answer.removed)
+
+    async def limits(self, key: str | None) -> LimitList:
+        """Return every limit."""
+        answer = await self._rpc.call(self._stub.ListLimits, pb.ListLimitsRequest(), key=key)
+        return LimitList(limits=tuple(limit_convert.limit(one) for one in answer.limits))
+
+    async def put_limit(self, key: str | None, body: farm_requests.PutLimit) -> Limit:
+        """Limit the runs of a scope."""
+        request = pb.PutLimitRequest(
+            kind=limit_convert.KINDS[body.kind],
+            scope=limit_convert.SCOPES[body.scope],
+            name=body.name or "",
+            value=body.value,
+            zone=body.zone or "",
+            reason=body.reason,
+        )
+        return limit_convert.limit(await self._rpc.call(self._stub.PutLimit, request, key=key))
+
+    async def remove_limit(self, key: str | None, body: farm_requests.RemoveLimit) -> LimitRemoved:
+        """Remove a limit."""
+        request = pb.RemoveLimitRequest(
+            kind=limit_convert.KINDS[body.kind],
+            scope=limit_convert.SCOPES[body.scope],
+            name=body.name or "",
+            reason=body.reason,
+        )
+        answer = await self._rpc.call(self._stub.RemoveLimit, request, key=key)
+        return LimitRemoved(
+            kind=body.kind, scope=body.scope, name=body.name, removed=answer.removed
+        )
 
 
 async def _events(events: AsyncIterator[pb.FarmEvent]) -> AsyncIterator[FarmEvent]:

@@ -31,7 +31,7 @@ _TAGS: Final = {
     "Accounts": "Accounts and groups.",
     "Hosts": "Agents, their incidents, and invitations.",
     "Schedules": "Work that recurs.",
-    "Operation": "Pauses, windows, verifications and API keys.",
+    "Operation": "Pauses, windows, limits, verifications and API keys.",
     "Console": "Login to and logout from the web console at /console.",
     "Service": "The gateway itself.",
 }

@@ -1,7 +1,8 @@
-"""Tables of what all controllers share: pauses, windows, loop leases, the audit."""
+"""Tables of what all controllers share: pauses, windows, limits, loop leases, the audit."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table
 
+from phonefarm_controller.model.limits import LimitKind, LimitScope
 from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.model.windows import WindowScope
 from phonefarm_controller.store.schema.types import Instant, SafeText, metadata, one_of
@@ -29,6 +30,21 @@ windows = Table(
     Column("by", SafeText, nullable=False),
     Column("reason", SafeText, nullable=False),
     one_of("scope", WindowScope),
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("kind", SafeText, primary_key=True),
+    Column("scope", SafeText, primary_key=True),
+    Column("name", SafeText, primary_key=True),  # empty for the scope `every_account`
+    Column("value", Integer, nullable=False),
+    Column("zone", SafeText, nullable=False),  # whose day counts; empty for other kinds
+    Column("since", Instant, nullable=False),
+    Column("by", SafeText, nullable=False),
+    Column("reason", SafeText, nullable=False),
+    one_of("kind", LimitKind),
+    one_of("scope", LimitScope),
 )
 
 loop_leases = Table(

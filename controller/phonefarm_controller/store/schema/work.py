@@ -231,6 +231,9 @@ runs = Table(
     UniqueConstraint("item_id", "attempt"),
     one_of("state", RunState),
 )
+STARTED: Final = text("started_at IS NOT NULL")
+# What an account has done of late, for its limits.
+partial_index("ix_runs_account_started", runs.c.account_id, runs.c.started_at, where=STARTED)
 
 action_results = Table(
     "action_results",

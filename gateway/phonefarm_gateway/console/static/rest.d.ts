@@ -610,6 +610,32 @@ export interface KeywordWarmupInputs {
   "app"?: string | null;
 }
 
+export interface Limit {
+  "kind": LimitKind;
+  "scope": LimitScope;
+  "name": string | null;
+  "value": number;
+  "zone": string | null;
+  "since": string | null;
+  "by": string;
+  "reason": string;
+}
+
+export type LimitKind = string;
+
+export interface LimitList {
+  "limits": Limit[];
+}
+
+export interface LimitRemoved {
+  "kind": string;
+  "scope": string;
+  "name": string | null;
+  "removed": boolean;
+}
+
+export type LimitScope = string;
+
 export interface LinkedIds {
   "queue_item_ids": string[];
   "completed_queue_item_ids": string[];
@@ -940,6 +966,15 @@ export interface PutGroup {
   "member_ids": string[];
 }
 
+export interface PutLimit {
+  "reason": string;
+  "kind": string;
+  "scope": string;
+  "name"?: string | null;
+  "value": number;
+  "zone"?: string | null;
+}
+
 export interface PutWindow {
   "scope": string;
   "name": string;
@@ -1014,6 +1049,13 @@ export interface RecordTarget {
 export interface ReleasePhone {
   "reason": string;
   "epoch": number;
+}
+
+export interface RemoveLimit {
+  "reason"?: string;
+  "kind": string;
+  "scope": string;
+  "name"?: string | null;
 }
 
 export interface RemoveWindow {

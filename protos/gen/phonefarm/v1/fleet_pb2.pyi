@@ -107,6 +107,60 @@ WINDOW_SCOPE_GROUP: WindowScope.ValueType  # 3
 WINDOW_SCOPE_CAPABILITY: WindowScope.ValueType  # 4
 Global___WindowScope: _TypeAlias = WindowScope  # noqa: Y015
 
+class _LimitKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LimitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIMIT_KIND_UNSPECIFIED: _LimitKind.ValueType  # 0
+    LIMIT_KIND_RUNS_PER_DAY: _LimitKind.ValueType  # 1
+    """Of an account, or of every account: how many runs may begin in a day of the zone."""
+    LIMIT_KIND_SECONDS_BETWEEN_RUNS: _LimitKind.ValueType  # 2
+    """Of an account, or of every account: how many seconds must lie between the end of a run and the next beginning."""
+    LIMIT_KIND_RUNS_AT_ONCE: _LimitKind.ValueType  # 3
+    """Of a group of phones, an app or an agent: how many runs may be at work at once."""
+
+class LimitKind(_LimitKind, metaclass=_LimitKindEnumTypeWrapper): ...
+
+LIMIT_KIND_UNSPECIFIED: LimitKind.ValueType  # 0
+LIMIT_KIND_RUNS_PER_DAY: LimitKind.ValueType  # 1
+"""Of an account, or of every account: how many runs may begin in a day of the zone."""
+LIMIT_KIND_SECONDS_BETWEEN_RUNS: LimitKind.ValueType  # 2
+"""Of an account, or of every account: how many seconds must lie between the end of a run and the next beginning."""
+LIMIT_KIND_RUNS_AT_ONCE: LimitKind.ValueType  # 3
+"""Of a group of phones, an app or an agent: how many runs may be at work at once."""
+Global___LimitKind: _TypeAlias = LimitKind  # noqa: Y015
+
+class _LimitScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LimitScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIMIT_SCOPE_UNSPECIFIED: _LimitScope.ValueType  # 0
+    LIMIT_SCOPE_ACCOUNT: _LimitScope.ValueType  # 1
+    LIMIT_SCOPE_EVERY_ACCOUNT: _LimitScope.ValueType  # 2
+    """Of each account that has no limit of its own of the kind."""
+    LIMIT_SCOPE_GROUP: _LimitScope.ValueType  # 3
+    """Of a group of phones: all phones in it together."""
+    LIMIT_SCOPE_APP: _LimitScope.ValueType  # 4
+    LIMIT_SCOPE_AGENT: _LimitScope.ValueType  # 5
+    """Of the phones of an agent, which are those of its host."""
+
+class LimitScope(_LimitScope, metaclass=_LimitScopeEnumTypeWrapper): ...
+
+LIMIT_SCOPE_UNSPECIFIED: LimitScope.ValueType  # 0
+LIMIT_SCOPE_ACCOUNT: LimitScope.ValueType  # 1
+LIMIT_SCOPE_EVERY_ACCOUNT: LimitScope.ValueType  # 2
+"""Of each account that has no limit of its own of the kind."""
+LIMIT_SCOPE_GROUP: LimitScope.ValueType  # 3
+"""Of a group of phones: all phones in it together."""
+LIMIT_SCOPE_APP: LimitScope.ValueType  # 4
+LIMIT_SCOPE_AGENT: LimitScope.ValueType  # 5
+"""Of the phones of an agent, which are those of its host."""
+Global___LimitScope: _TypeAlias = LimitScope  # noqa: Y015
+
 @_typing.final
 class Phone(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -1889,3 +1943,168 @@ class ListWindowsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListWindowsResponse: _TypeAlias = ListWindowsResponse  # noqa: Y015
+
+@_typing.final
+class Limit(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    kind: Global___LimitKind.ValueType
+    scope: Global___LimitScope.ValueType
+    name: _builtins.str
+    """Of the account, group of phones, app or agent; empty for every account."""
+    value: _builtins.int
+    """Runs, or seconds."""
+    zone: _builtins.str
+    """A time zone of the IANA time zone database, whose days count; empty for other kinds than runs per day."""
+    by: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When it was put, with which key, and why."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___LimitKind.ValueType = ...,
+        scope: Global___LimitScope.ValueType = ...,
+        name: _builtins.str = ...,
+        value: _builtins.int = ...,
+        zone: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "kind", b"kind", "name", b"name", "reason", b"reason", "scope", b"scope", "since", b"since", "value", b"value", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limit: _TypeAlias = Limit  # noqa: Y015
+
+@_typing.final
+class PutLimitRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    kind: Global___LimitKind.ValueType
+    scope: Global___LimitScope.ValueType
+    name: _builtins.str
+    value: _builtins.int
+    """At least 1; at most 10,000 runs a day, 86,400 s, 100,000 runs at once."""
+    zone: _builtins.str
+    reason: _builtins.str
+    """1 to 500 characters, kept in the audit."""
+    def __init__(
+        self,
+        *,
+        kind: Global___LimitKind.ValueType = ...,
+        scope: Global___LimitScope.ValueType = ...,
+        name: _builtins.str = ...,
+        value: _builtins.int = ...,
+        zone: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "reason", b"reason", "scope", b"scope", "value", b"value", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutLimitRequest: _TypeAlias = PutLimitRequest  # noqa: Y015
+
+@_typing.final
+class RemoveLimitRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    kind: Global___LimitKind.ValueType
+    scope: Global___LimitScope.ValueType
+    name: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: Global___LimitKind.ValueType = ...,
+        scope: Global___LimitScope.ValueType = ...,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "reason", b"reason", "scope", b"scope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveLimitRequest: _TypeAlias = RemoveLimitRequest  # noqa: Y015
+
+@_typing.final
+class RemoveLimitResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOVED_FIELD_NUMBER: _builtins.int
+    removed: _builtins.bool
+    """False when there was no such limit."""
+    def __init__(
+        self,
+        *,
+        removed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveLimitResponse: _TypeAlias = RemoveLimitResponse  # noqa: Y015
+
+@_typing.final
+class ListLimitsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitsRequest: _TypeAlias = ListLimitsRequest  # noqa: Y015
+
+@_typing.final
+class ListLimitsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]: ...
+    def __init__(
+        self,
+        *,
+        limits: _abc.Iterable[Global___Limit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitsResponse: _TypeAlias = ListLimitsResponse  # noqa: Y015

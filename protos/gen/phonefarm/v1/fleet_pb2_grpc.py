@@ -169,6 +169,21 @@ class FleetServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListWindowsRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListWindowsResponse.FromString,
                 _registered_method=True)
+        self.PutLimit = channel.unary_unary(
+                '/phonefarm.v1.FleetService/PutLimit',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.PutLimitRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Limit.FromString,
+                _registered_method=True)
+        self.RemoveLimit = channel.unary_unary(
+                '/phonefarm.v1.FleetService/RemoveLimit',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.RemoveLimitRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.RemoveLimitResponse.FromString,
+                _registered_method=True)
+        self.ListLimits = channel.unary_unary(
+                '/phonefarm.v1.FleetService/ListLimits',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListLimitsRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListLimitsResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer:
@@ -376,6 +391,28 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutLimit(self, request, context):
+        """PutLimit limits the runs of its scope, and replaces an earlier limit of the same kind and scope. What has passed
+        the start gate goes on. A run counts once it has passed the gate; a limit of runs at once counts it from its claim.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveLimit(self, request, context):
+        """RemoveLimit removes one limit; others stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLimits(self, request, context):
+        """ListLimits returns every limit, by kind, scope and name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -513,6 +550,21 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ListWindows,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListWindowsRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListWindowsResponse.SerializeToString,
+            ),
+            'PutLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutLimit,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PutLimitRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Limit.SerializeToString,
+            ),
+            'RemoveLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveLimit,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.RemoveLimitRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.RemoveLimitResponse.SerializeToString,
+            ),
+            'ListLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimits,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListLimitsRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListLimitsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1244,6 +1296,87 @@ class FleetService:
             '/phonefarm.v1.FleetService/ListWindows',
             phonefarm_dot_v1_dot_fleet__pb2.ListWindowsRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.ListWindowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/PutLimit',
+            phonefarm_dot_v1_dot_fleet__pb2.PutLimitRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.Limit.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/RemoveLimit',
+            phonefarm_dot_v1_dot_fleet__pb2.RemoveLimitRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.RemoveLimitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/ListLimits',
+            phonefarm_dot_v1_dot_fleet__pb2.ListLimitsRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.ListLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

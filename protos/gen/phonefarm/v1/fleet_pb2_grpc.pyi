@@ -109,6 +109,14 @@ class FleetServiceStub:
     """
     ListWindows: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListWindowsRequest, _fleet_pb2.ListWindowsResponse]
     """ListWindows returns every window, by scope and name."""
+    PutLimit: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PutLimitRequest, _fleet_pb2.Limit]
+    """PutLimit limits the runs of its scope, and replaces an earlier limit of the same kind and scope. What has passed
+    the start gate goes on. A run counts once it has passed the gate; a limit of runs at once counts it from its claim.
+    """
+    RemoveLimit: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RemoveLimitRequest, _fleet_pb2.RemoveLimitResponse]
+    """RemoveLimit removes one limit; others stay."""
+    ListLimits: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListLimitsRequest, _fleet_pb2.ListLimitsResponse]
+    """ListLimits returns every limit, by kind, scope and name."""
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -191,6 +199,14 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """
     ListWindows: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListWindowsRequest, _fleet_pb2.ListWindowsResponse]  # type: ignore[assignment]
     """ListWindows returns every window, by scope and name."""
+    PutLimit: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PutLimitRequest, _fleet_pb2.Limit]  # type: ignore[assignment]
+    """PutLimit limits the runs of its scope, and replaces an earlier limit of the same kind and scope. What has passed
+    the start gate goes on. A run counts once it has passed the gate; a limit of runs at once counts it from its claim.
+    """
+    RemoveLimit: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RemoveLimitRequest, _fleet_pb2.RemoveLimitResponse]  # type: ignore[assignment]
+    """RemoveLimit removes one limit; others stay."""
+    ListLimits: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListLimitsRequest, _fleet_pb2.ListLimitsResponse]  # type: ignore[assignment]
+    """ListLimits returns every limit, by kind, scope and name."""
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -432,5 +448,31 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.ListWindowsResponse, _abc.Awaitable[_fleet_pb2.ListWindowsResponse]]:
         """ListWindows returns every window, by scope and name."""
+
+    @_abc_1.abstractmethod
+    def PutLimit(
+        self,
+        request: _fleet_pb2.PutLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.Limit, _abc.Awaitable[_fleet_pb2.Limit]]:
+        """PutLimit limits the runs of its scope, and replaces an earlier limit of the same kind and scope. What has passed
+        the start gate goes on. A run counts once it has passed the gate; a limit of runs at once counts it from its claim.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveLimit(
+        self,
+        request: _fleet_pb2.RemoveLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.RemoveLimitResponse, _abc.Awaitable[_fleet_pb2.RemoveLimitResponse]]:
+        """RemoveLimit removes one limit; others stay."""
+
+    @_abc_1.abstractmethod
+    def ListLimits(
+        self,
+        request: _fleet_pb2.ListLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ListLimitsResponse, _abc.Awaitable[_fleet_pb2.ListLimitsResponse]]:
+        """ListLimits returns every limit, by kind, scope and name."""
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
