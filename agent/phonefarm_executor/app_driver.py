@@ -104,9 +104,15 @@ class Drive:
                 return None
             self.pace.wait(POLL_SECONDS)
 
-    def find(self, name: str, *, seconds: float | None = None) -> Node:
-        """Return the view of a selector, waiting for it; `selector_not_found` says where it was."""
-        selector = self.profile.selector(name)
+    def _selector(self, wanted: str | Selector) -> Selector:
+        return wanted if isinstance(wanted, Selector) else self.profile.selector(wanted)
+
+    def find(self, wanted: str | Selector, *, seconds: float | None = None) -> Node:
+        """Return the view of a selector, waiting for it; `selector_not_found` says where it was.
+
+        The selector is one of the profile, by its name, or any.
+        """
+        selector = self._selector(wanted)
         screen = self.until(lambda now: now.find(selector) is not None, seconds=seconds)
         node = screen.find(selector) if screen else None
         if node is None:
@@ -134,21 +140,21 @@ class Drive:
                 break
         return node
 
-    def find_at_rest(self, name: str) -> Node:
+    def find_at_rest(self, wanted: str | Selector) -> Node:
         """Return the view of a selector, waiting for it and until two looks agree on its place."""
-        selector = self.profile.selector(name)
+        selector = self._selector(wanted)
         end = time.monotonic() + self.patience
         while True:
-            self.find(name)
+            self.find(selector)
             node = self.at_rest(lambda now: now.find(selector), self.last_screen or self.look())
             if node is not None:
                 return node
             if time.monotonic() >= end:
                 raise self.missing("find", selector, self.last_screen)
 
-    def tap(self, name: str) -> None:
+    def tap(self, wanted: str | Selector) -> None:
         """Tap the view of a selector, waiting for it and until two looks agree on its place."""
-        self.phone.tap(*self.find_at_rest(name).center)
+        self.phone.tap(*self.find_at_rest(wanted).center)
 
     def missing(self, what: str, selector: Selector | None, screen: Screen | None) -> FailedError:
         """Return the failure that says which selector matched nothing on which screen."""
@@ -165,7 +171,8 @@ class Drive:
         if place is not None:
             return place.name
         packages = ", ".join(sorted(screen.packages())) or "nothing"
-        return f"a screen of {packages} that the profile does not describe"
+        unknown = "" if self.profile.is_unknown else " that the profile does not describe"
+        return f"a screen of {packages}{unknown}"
 
     def is_at(self, place: Place) -> Callable[[Screen], bool]:
         """Return the test whether a screen is *place*."""
@@ -179,10 +186,25 @@ class Drive:
         return screen
 
     def launch(self) -> None:
-        """Bring the app to the front and wait for a screen the profile knows."""
+        """Bring the app to the front and wait for a screen the profile knows.
+
+        Without a profile any screen of the app counts, else what came over it: a first start may
+        ask for a permission, which is another app's screen.
+        """
+        if self.profile.is_unknown:
+            self._launch_unknown()
+            return
         self.phone.start(self.profile.component)
         if self.until(lambda screen: self.profile.place_of(screen) is not None) is None:
             raise self._not_reached("any that the profile knows")
+
+    def _launch_unknown(self) -> None:
+        package, before = self.profile.package, self.phone.foreground()
+        self.phone.start(self.profile.component)
+        if self.until(lambda screen: package in screen.packages()) is not None:
+            return
+        if self.phone.foreground() in {"", before}:
+            raise self._not_reached(f"any of {package}")
 
     def reach(self, name: str) -> Screen:
         """Go to a screen from wherever the app is, and return it."""

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
 
@@ -75,6 +75,11 @@ class Profile:
     account: AccountSign | None = None  # None: the app is not asked who is logged in
 
     @property
+    def is_unknown(self) -> bool:
+        """Tell whether nothing of the app is known but its component, if that."""
+        return not self.name
+
+    @property
     def component(self) -> str:
         """What `am start -n` takes."""
         return f"{self.package}/{self.activity}"
@@ -90,7 +95,8 @@ class Profile:
         """Return the selector *name*; `plan_invalid` when the profile has none."""
         found = self.selectors.get(name)
         if found is None:
-            raise _invalid(f"the app profile {self.name} has no selector {name}")
+            profile = f"the app profile {self.name}" if self.name else "a plan without a profile"
+            raise _invalid(f"{profile} has no selector {name}")
         return found
 
     def place(self, name: str) -> Place:
@@ -111,6 +117,20 @@ class Profile:
 
 NO_PROFILE = Profile(name="", package="", activity="", places={}, selectors={}, interrupts=())
 """The profile of a run without an app."""
+_COMPONENT = re.compile(r"([A-Za-z]\w*(?:\.\w+)+)/([A-Za-z_.][\w.$]*)", re.ASCII)
+
+
+def unknown_app(component: Any) -> Profile:
+    """Return the profile of an app of which only the component is known; `plan_invalid`."""
+    match = _COMPONENT.fullmatch(component) if isinstance(component, str) else None
+    if match is None:
+        raise _invalid("component must be an activity, as PACKAGE/ACTIVITY")
+    return replace(NO_PROFILE, package=match[1], activity=match[2])
+
+
+def read_view(value: Any) -> Selector:
+    """Return the selector that an action has inline; `plan_invalid`. Its id is as in a dump."""
+    return _selector("the view", value, "")
 
 
 def read_profile(content: Any) -> Profile:
@@ -241,7 +261,7 @@ def _alternatives(name: str, value: Any, package: str) -> list[Alternative]:
     for values in product(*choices.values()):
         given = dict(zip(map(_SELECTOR_KEYS.__getitem__, choices), values, strict=True))
         resource_id = given.get("resource_id")
-        if resource_id is not None and ":" not in resource_id:
+        if package and resource_id is not None and ":" not in resource_id:
             given["resource_id"] = f"{package}:id/{resource_id}"
         found.append(Alternative(**given))
     return found

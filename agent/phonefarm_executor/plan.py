@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phonefarm_executor.app_profile import Profile, read_profile
+from phonefarm_executor.app_profile import Profile, read_profile, unknown_app
 from phonefarm_executor.failures import Code, FailedError
 
 MOST_ACTIONS = 10_000
@@ -33,7 +33,7 @@ class Plan:
     media_folder: str  # where apps can read; "" for a run that pushes nothing
     cap_seconds: float
     skip: frozenset[int]
-    profile: Profile  # app_profile.NO_PROFILE for a run without an app
+    profile: Profile  # app_profile.NO_PROFILE or unknown_app for a run without one
     account_names: frozenset[str]  # of whom may be logged in; empty: not known
     steps: tuple[Step, ...]
 
@@ -52,9 +52,7 @@ def read_plan(path: Path) -> Plan:
     skip = content.get("skip", [])
     if not isinstance(skip, list) or not all(isinstance(index, int) for index in skip):
         raise _invalid("skip must be a list of indices")
-    if "profile" not in content:
-        raise _invalid("profile is missing: it must be an object, or null for a run without an app")
-    profile = read_profile(content["profile"])
+    profile = _profile(content)
     steps = tuple(_step(place, action) for place, action in enumerate(actions))
     return Plan(
         run_id=_text(content, "run_id"),
@@ -67,6 +65,17 @@ def read_plan(path: Path) -> Plan:
         account_names=_account_names(content.get("account"), profile, steps),
         steps=steps,
     )
+
+
+def _profile(content: Mapping[str, Any]) -> Profile:
+    if "profile" not in content:
+        raise _invalid("profile is missing: it must be an object, or null for a run without one")
+    component = content.get("component")
+    if component is None:
+        return read_profile(content["profile"])
+    if content["profile"] is not None:
+        raise _invalid("component is for a plan without a profile")
+    return unknown_app(component)
 
 
 def _account_names(account: Any, profile: Profile, steps: Sequence[Step]) -> frozenset[str]:

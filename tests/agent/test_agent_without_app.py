@@ -95,6 +95,39 @@ async def test_a_page_a_picture_and_properties(farm: tuple[Farm, Phones]) -> Non
     assert [await evidence(controller, name) for name in ("page.png", "screen.png", "screen.xml")]
 
 
+async def test_a_script_of_steps_is_performed(farm: tuple[Farm, Phones]) -> None:
+    """Each step is told; the app that the script leaves open is stopped, as the clean-up says."""
+    controller, phones = farm
+    component = "com.example.shortvideo/.MainActivity"
+
+    outputs = await completed(
+        controller,
+        "run_steps",
+        component=component,
+        steps=[
+            {"launch_app": True},
+            {"wait_for": {"id": "com.example.shortvideo:id/screen_title"}},
+            {"tap": {"text": "Search"}},
+            {"screenshot": "search"},
+        ],
+    )
+
+    found = outputs["steps"][1].pop("bounds")
+    assert outputs == {
+        "steps": [
+            {"step": "launch_app", "foreground": component},
+            {"step": "wait_for", "text": "For you"},
+            {"step": "tap"},
+            {"step": "screenshot", "evidence": "search.png"},
+        ]
+    }
+    assert len(found) == 4
+    assert await evidence(controller, "search.png")
+    await completed(controller, "read_properties", names=["ro.serialno"])  # once it is clean
+    stopped = [e for e in phones["SIM0001"].ledger() if e.kind is Kind.APP_STOPPED]
+    assert [dict(entry.detail)["reason"] for entry in stopped] == ["force-stop"]
+
+
 async def test_an_app_is_installed_from_a_url(farm: tuple[Farm, Phones]) -> None:
     """By a key that may operate; the app stays on the phone, the file does not."""
     controller, phones = farm

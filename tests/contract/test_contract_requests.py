@@ -176,7 +176,17 @@ ENQUEUE_RULES: Final = (
                 "install_apk",
                 {"apk_url": "https://e.example/a", "sha256": 64 * "0", "package": "com.e.app"},
             ),
+            ("run_steps", {"steps": [{"tap": {"text": "OK"}}, {"screenshot": "end"}]}),
         )
+    ),
+    Rule(
+        says="a script names each wrong place",
+        body=of(
+            "run_steps", steps=[{"wait": 1}, {"tap": {"x": "1", "y": 2}}, {"press_key": "POWER"}]
+        )
+        | direct(phone_id="ph-sim4"),
+        error="invalid_request",
+        fields=("inputs.steps[1].tap.x", "inputs.steps[2].press_key"),
     ),
     Rule(
         says="work without an app refuses an account",

@@ -283,13 +283,20 @@ async def test_every_call_needs_its_scope(farm: Farm, access: Any) -> None:
         assert let_in[0] not in {"UNAUTHENTICATED", "PERMISSION_DENIED"}, name
 
 
-async def test_an_app_is_installed_only_by_a_key_that_may_operate(farm: Farm, access: Any) -> None:
+APK = {"apk_url": "https://e.example/a.apk", "sha256": "0" * 64, "package": "com.e.app"}
+
+
+@pytest.mark.parametrize(
+    ("capability", "inputs"), [("install_apk", APK), ("run_steps", {"steps": [{"wait": 1}]})]
+)
+async def test_what_may_change_a_phone_needs_a_key_that_may_operate(
+    farm: Farm, access: Any, capability: str, inputs: dict[str, Any]
+) -> None:
     """To submit is not enough: it changes the phone for every later caller."""
     submits = await make(access, "crm", "submit")
     operates = await make(access, "desk", "submit", "operate")
-    inputs = {"apk_url": "https://e.example/a.apk", "sha256": "0" * 64, "package": "com.e.app"}
     wanted = request(
-        capability="install_apk",
+        capability=capability,
         inputs_json=json.dumps(inputs),
         target=process_pb2.Target(routing=process_pb2.ROUTING_QUEUE),
     )

@@ -16,7 +16,8 @@ from support.world import submission
 
 K, F, M = "keyword_warmup", "fyp_warmup", "maintenance"
 S, U, R = "take_screenshot", "open_url", "read_properties"
-A = "install_apk"
+A, T = "install_apk", "run_steps"
+SETTINGS = "com.android.settings/.Settings$WifiSettingsActivity"
 APK = {"apk_url": "https://e.example/a.apk", "sha256": "0aF" + 61 * "9", "package": "com.a.b_1"}
 HOSTILE_URLS = (
     "",
@@ -64,6 +65,11 @@ def edit(**params: Any) -> dict[str, Any]:
     return {"steps": [{"action": "edit_profile", "params": params}]}
 
 
+def steps(*given: Any) -> dict[str, Any]:
+    """Return the inputs of a script."""
+    return {"steps": list(given)}
+
+
 BAD: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
     (K, {}, "invalid_request", ["keywords"]),
     (K, {"keywords": None}, "invalid_request", ["keywords"]),
@@ -79,12 +85,6 @@ BAD: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
     (K, {"keywords": ["a"], "videos_per_keyword": True}, "invalid_request", ["videos_per_keyword"]),
     (K, {"keywords": ["a"], "watch_seconds": 121}, "invalid_request", ["watch_seconds"]),
     (K, {"keywords": ["a"], "watch_seconds": "8"}, "invalid_request", ["watch_seconds"]),
-    (
-        K,
-        {"keywords": ["a"] * 20, "videos_per_keyword": 50, "watch_seconds": 120},
-        "invalid_request",
-        ["watch_seconds"],
-    ),
     (
         K,
         {"keywords": 1, "videos_per_keyword": -1, "watch_seconds": []},
@@ -168,6 +168,80 @@ BAD: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
         "invalid_request",
         [f"names[{n}]" for n in range(1, 8)],
     ),
+    (T, {}, "invalid_request", ["steps"]),
+    (T, {"steps": {}}, "invalid_request", ["steps"]),
+    (T, steps(), "invalid_request", ["steps"]),
+    (T, steps(*[{"wait": 1}] * 101), "invalid_request", ["steps"]),
+    (T, steps("launch_app", None, []), "invalid_request", [f"steps[{n}]" for n in range(3)]),
+    (T, steps({}), "invalid_request", ["steps[0]"]),
+    (T, steps({"tap": {"x": 1, "y": 2}, "wait": 1}), "invalid_request", ["steps[0]"]),
+    (T, steps({"wait": 1}, {"like": True}), "invalid_request", ["steps[1].like", "steps[1]"]),
+    (T, steps({"wait": 1, "seconds": 3}), "invalid_request", ["steps[0].seconds"]),
+    (T, steps({"tap": None}), "invalid_request", ["steps[0].tap"]),
+    (T, steps({"tap": "OK"}), "invalid_request", ["steps[0].tap"]),
+    (T, steps({"tap": {}}), "invalid_request", ["steps[0].tap"]),
+    (T, steps({"tap": {"index": 1}}), "invalid_request", ["steps[0].tap"]),
+    (T, steps({"tap": {"x": 1}}), "invalid_request", ["steps[0].tap.y"]),
+    (
+        T,
+        steps({"tap": {"x": -1, "y": 10_000}}),
+        "invalid_request",
+        ["steps[0].tap.x", "steps[0].tap.y"],
+    ),
+    (T, steps({"tap": {"x": 1, "y": 2, "text": "OK"}}), "invalid_request", ["steps[0].tap.text"]),
+    (T, steps({"tap": {"text": "OK", "xpath": "//a"}}), "invalid_request", ["steps[0].tap.xpath"]),
+    (
+        T,
+        steps({"tap": {"text": ["OK"], "id": None}}),
+        "invalid_request",
+        ["steps[0].tap.text", "steps[0].tap.id"],
+    ),
+    (
+        T,
+        steps({"tap": {"text": " ", "index": 1001}}),
+        "invalid_request",
+        ["steps[0].tap.text", "steps[0].tap.index"],
+    ),
+    (T, steps({"wait_for": {"seconds": 5}}), "invalid_request", ["steps[0].wait_for"]),
+    (
+        T,
+        steps({"wait_for": {"text": "x", "seconds": 61}}),
+        "invalid_request",
+        ["steps[0].wait_for.seconds"],
+    ),
+    (T, steps({"type_text": "bell\a"}), "invalid_request", ["steps[0].type_text"]),
+    (T, steps({"type_text": "x" * 1001}), "invalid_request", ["steps[0].type_text"]),
+    *(
+        (T, steps({"press_key": key}), "invalid_request", ["steps[0].press_key"])
+        for key in ("POWER", "26", "KEYCODE_BACK", "back", "SLEEP", 4, "BACK\n", "", ["BACK"])
+    ),
+    (T, steps({"swipe": "north"}), "invalid_request", ["steps[0].swipe"]),
+    *(
+        (T, steps({"screenshot": name}), "invalid_request", ["steps[0].screenshot"])
+        for name in ("", "../x", "a/b", "a b", "-x", "x" * 62, "x\n", 5)
+    ),
+    (T, steps({"open_url": "intent:#Intent;end"}), "invalid_request", ["steps[0].open_url"]),
+    (T, steps({"wait": 0}, {"wait": 61}), "invalid_request", ["steps[0].wait", "steps[1].wait"]),
+    (
+        T,
+        steps({"stop_app": False}) | {"component": SETTINGS},
+        "invalid_request",
+        ["steps[0].stop_app"],
+    ),
+    *(
+        (T, steps({"launch_app": True}) | {"component": name}, "invalid_request", ["component"])
+        for name in (
+            "com.android.settings",
+            "com.a/",
+            "a/.B",
+            "com.a/.B;reboot",
+            "com.a/.B c",
+            "com.a/.B\n",
+            "/",
+            5,
+        )
+    ),
+    (T, steps({"wait": 1}) | {"app": "shortvideo"}, "unsupported_input:app", ["app"]),
     ("post_everything", {}, "unknown_capability:post_everything", []),
 )
 GOOD: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -187,13 +261,25 @@ GOOD: tuple[tuple[str, dict[str, Any]], ...] = (
     (U, {"url": "http://10.0.0.5:8080/a_(b)*,$!~?q=1&x=%3B%27#top", "seconds": 0}),
     (A, APK),
     (R, {"names": ["ro.build.version.release", "ro.product.", "persist.sys.a-b@1:c_d"]}),
+    (T, steps(*[{"wait_for": {"text": "x", "seconds": 60}}] * 100)),
+    (T, steps({"screenshot": "a"}, {"ui_dump": "a"}, {"type_text": "\u6771\u4eac\nx"})),
+    (T, steps({"launch_app": True}, {"stop_app": True}) | {"component": SETTINGS}),
     (M, {"steps": [edit(bio="b")["steps"][0] | {"mutation_kind": "k", "randomized": True}]}),
 )
 TOO_LONG = {"keywords": ["a"] * 20, "videos_per_keyword": 50, "watch_seconds": 120}
+NO_APP = steps({"wait": 1}, {"launch_app": True}, {"stop_app": True})
+NAMED_TWICE = steps({"screenshot": "a"}, {"ui_dump": "a"}, {"screenshot": "a"})
+BETWEEN_FIELDS: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
+    (K, TOO_LONG, "invalid_request", ["watch_seconds"]),
+    (T, NO_APP, "invalid_request", ["steps[1].launch_app", "steps[2].stop_app"]),
+    (T, NAMED_TWICE, "invalid_request", ["steps[2].screenshot"]),
+)
 """Wrong by a rule between fields, which no schema can say."""
 
 
-@pytest.mark.parametrize(("capability", "inputs", "reason", "fields"), BAD, ids=str)
+@pytest.mark.parametrize(
+    ("capability", "inputs", "reason", "fields"), [*BAD, *BETWEEN_FIELDS], ids=str
+)
 def test_bad_inputs_are_refused_with_every_wrong_field(
     capability: str, inputs: dict[str, Any], reason: str, fields: list[str]
 ) -> None:
@@ -280,7 +366,7 @@ def test_good_inputs_make_a_plan_and_satisfy_the_schema(
 
 @pytest.mark.parametrize(
     ("capability", "inputs"),
-    [row[:2] for row in BAD if row[0] in CAPABILITIES and row[1] != TOO_LONG],
+    [row[:2] for row in BAD if row[0] in CAPABILITIES],
     ids=str,
 )
 def test_the_schema_refuses_what_is_refused(capability: str, inputs: dict[str, Any]) -> None:
@@ -365,6 +451,46 @@ def test_the_plans_without_an_app_start_and_stop_none() -> None:
     assert _story(plan_of(R, {"names": ["a.b"]})) == [("read_properties", {"names": ["a.b"]})]
 
 
+SCRIPT = steps(
+    {"launch_app": True},
+    {"tap": {"text": "Network"}},
+    {"tap": {"x": 100, "y": 200.0}},
+    {"wait_for": {"id": "android:id/title", "index": 1}},
+    {"wait_for": {"description_contains": "on", "seconds": 30}},
+    {"type_text": "hello"},
+    {"press_key": "BACK"},
+    {"swipe": "up"},
+    {"screenshot": "end"},
+    {"ui_dump": "end"},
+    {"open_url": "https://example.com/"},
+    {"wait": 2},
+    {"stop_app": True},
+)
+
+
+def test_a_script_becomes_one_action_for_each_step() -> None:
+    """In its order, so that a step's place is its action's; the app is beside them."""
+    plan = plan_of(T, SCRIPT | {"component": SETTINGS})
+
+    assert _story(plan) == [
+        ("launch_app", {}),
+        ("tap", {"view": {"text": "Network"}}),
+        ("tap", {"x": 100, "y": 200}),
+        ("wait_for", {"view": {"id": "android:id/title", "index": 1}, "seconds": 10}),
+        ("wait_for", {"view": {"description_contains": "on"}, "seconds": 30}),
+        ("type_text", {"text": "hello"}),
+        ("press_key", {"key": "BACK"}),
+        ("swipe", {"direction": "up"}),
+        ("screenshot", {"name": "end"}),
+        ("ui_dump", {"name": "end"}),
+        ("open_url", {"url": "https://example.com/"}),
+        ("wait", {"seconds": 2}),
+        ("stop_app", {}),
+    ]
+    assert plan.component == SETTINGS
+    assert Plan.of_json(plan.to_json()) == plan
+
+
 def _story(plan: Plan) -> list[tuple[str, Any]]:
     return [(action.kind, action.params) for action in plan.actions]
 
@@ -431,3 +557,52 @@ def test_any_inputs_make_a_plan_that_fits_or_an_error_that_says_why(
     assert "makes one run watch for" in refused.message or not validator(capability).is_valid(
         inputs
     )
+
+
+KINDS = (
+    *("launch_app", "stop_app", "tap", "wait_for", "type_text", "press_key", "swipe"),
+    *("screenshot", "ui_dump", "open_url", "wait", "like"),
+)
+VALUES = st.one_of(
+    JSON,
+    st.just(True),
+    st.integers(-1, 70),
+    st.text("aZ0._/-$ \n\x00'", max_size=9),
+    st.sampled_from(["BACK", "POWER", "up", "https://a/", "https://a/;b"]),
+    st.dictionaries(
+        st.sampled_from(["x", "y", "text", "id", "index", "seconds", "xpath"]),
+        JSON | st.integers(-1, 70) | st.text("aZ0._/-$ \n\x00'", min_size=1, max_size=9),
+        max_size=4,
+    ),
+)
+
+
+@given(
+    script=JSON | st.lists(st.dictionaries(st.sampled_from(KINDS), VALUES, max_size=2), max_size=6),
+    component=st.none() | st.just(SETTINGS) | JSON | st.text("aZ.$/; \n", max_size=9),
+)
+def test_any_script_makes_a_plan_that_fits_or_an_error_that_says_why(
+    script: Any, component: Any
+) -> None:
+    """The check and the schema agree but for the rules between steps; each place is named."""
+    inputs = {"steps": script, "component": component}
+    try:
+        plan = plan_of(T, inputs)
+    except FarmError as error:
+        refused = error
+    else:
+        assert len(plan.actions) == len(script)
+        assert sum(action.limit_seconds for action in plan.actions) < MOST_CAP_SECONDS
+        assert validator(T).is_valid(inputs)
+        return
+    assert refused.problems
+    assert all(
+        problem.field == "inputs.component" or problem.field.startswith("inputs.steps")
+        for problem in refused.problems
+    )
+    between = [
+        problem
+        for problem in refused.problems
+        if "needs the input component" in problem.message or "must differ from" in problem.message
+    ]
+    assert validator(T).is_valid(inputs) == bool(between)

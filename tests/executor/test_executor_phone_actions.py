@@ -238,7 +238,7 @@ async def test_an_app_that_cannot_be_installed_says_why(
     [
         [step("launch_app")],
         [step("stop_app")],
-        [step("tap", x=1, y=1)],
+        [step("tap", selector="search.box")],
         [step("open_url", url="file:///sdcard/x")],
         [step("open_url", url="https://a/'; reboot '")],
         [step("read_properties", names="ro.x")],

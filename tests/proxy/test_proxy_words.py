@@ -102,6 +102,8 @@ FORBIDDEN = [
     "input keyevent 26",
     "input keyevent 026",
     "input keyevent KEYCODE_POWER",
+    "input keyevent KEYCODE_26",
+    "input keyevent KEYCODE_026",
     "input keyevent +26",
     "input keyevent",
     "input roll 1 2",

@@ -69,15 +69,13 @@ def build_plan(assignment: Assignment, *, adb_serial: str) -> Plan:
         "media_folder": media_folder or None,
     }
     document.setdefault("skip", [])
-    profile = document.get("profile")
-    package = profile.get("package", "") if isinstance(profile, dict) else ""
     limits = [_number(action.get("limit_seconds")) for action in actions]
     return Plan(
         document=document,
         resources=RunResources(
             phone_folder=phone_folder(ref.run_id),
             media_folder=media_folder,
-            package=package if isinstance(package, str) else "",
+            package=_package(document.get("profile"), document.get("component")),
             urls=_urls(actions),
             installs=any(action.get("kind") == "install_apk" for action in actions),
         ),
@@ -88,6 +86,17 @@ def build_plan(assignment: Assignment, *, adb_serial: str) -> Plan:
         clean_up=_steps(document.pop("clean_up", None)),
         trace_id=_trace_id(document.pop("trace_id", None)),
     )
+
+
+def _package(profile: Any, component: Any) -> str:
+    """Return the package of the run's one app: of its profile, or of its component without one."""
+    match profile, component:
+        case {"package": str(package)}, _:
+            return package
+        case None, str(name):
+            return name.partition("/")[0]
+        case _:
+            return ""
 
 
 def _steps(wanted: Any) -> frozenset[CleanupStep]:

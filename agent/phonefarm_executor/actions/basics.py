@@ -8,13 +8,24 @@ from phonefarm_executor.actions.registry import (
     Outputs,
     SelectorName,
     TypedText,
-    action,
+    View,
+    action_with,
     phone_action,
 )
+from phonefarm_executor.app_profile import Profile
 from phonefarm_executor.failures import Code, FailedError
+from phonefarm_executor.screen import Selector
+
+MOST_TEXT = 1000
+"""So many characters of a view's text are returned: a run may find a hundred views."""
 
 
-@action
+def _has_app(profile: Profile) -> None:
+    if not profile.package:
+        raise FailedError(Code.PLAN_INVALID, "the plan starts or stops an app, but names none")
+
+
+@action_with(_has_app, needs_app=False)
 def launch_app(context: Context) -> Outputs:
     """Bring the app to the front."""
     drive = context.drive
@@ -22,39 +33,45 @@ def launch_app(context: Context) -> Outputs:
     return {"foreground": drive.phone.foreground() or drive.profile.component}
 
 
-@action
+@action_with(_has_app, needs_app=False)
 def stop_app(context: Context) -> Outputs:
     """End the app."""
     context.drive.phone.stop(context.drive.profile.package)
     return {}
 
 
-@action
+@phone_action
 def tap(
     context: Context,
     *,
     selector: SelectorName | None = None,
+    view: View | None = None,
     x: int | None = None,
     y: int | None = None,
 ) -> Outputs:
     """Tap a view, or a point."""
-    if selector is not None:
-        context.drive.tap(selector)
-    elif x is not None and y is not None:
+    if x is not None and y is not None:
         context.drive.phone.tap(x, y)
     else:
-        raise FailedError(Code.PLAN_INVALID, "tap needs selector, or x and y")
+        context.drive.tap(_wanted(selector, view))
     return {}
 
 
-@action
+def _wanted(selector: str | None, view: Selector | None) -> str | Selector:
+    wanted = selector if view is None else view
+    if wanted is None:
+        raise FailedError(Code.PLAN_INVALID, "the action names no view: it needs selector or view")
+    return wanted
+
+
+@phone_action
 def swipe(context: Context, *, direction: Direction) -> Outputs:
     """Swipe over the middle of the screen."""
     context.drive.phone.swipe(direction)
     return {}
 
 
-@action
+@phone_action
 def type_text(context: Context, *, text: TypedText) -> Outputs:
     """Type into the field that has the focus."""
     if not context.drive.text.insert(text):
@@ -63,24 +80,43 @@ def type_text(context: Context, *, text: TypedText) -> Outputs:
     return {}
 
 
-@action
+@phone_action
 def press_key(context: Context, *, key: KeyName) -> Outputs:
     """Press one key."""
     context.drive.phone.press(key)
     return {}
 
 
-@action
-def find(context: Context, *, selector: SelectorName, seconds: float | None = None) -> Outputs:
+@phone_action
+def find(
+    context: Context,
+    *,
+    selector: SelectorName | None = None,
+    view: View | None = None,
+    seconds: float | None = None,
+) -> Outputs:
     """Find a view and read it, waiting *seconds* for it, or as long as views may take."""
-    node = context.drive.find(selector, seconds=seconds)
-    return {"text": node.text, "bounds": list(node.bounds)}
+    node = context.drive.find(_wanted(selector, view), seconds=seconds)
+    return {"text": node.text[:MOST_TEXT], "bounds": list(node.bounds)}
 
 
-@action
-def wait_for(context: Context, *, selector: SelectorName, seconds: float) -> Outputs:
+@phone_action
+def wait_for(
+    context: Context,
+    *,
+    selector: SelectorName | None = None,
+    view: View | None = None,
+    seconds: float,
+) -> Outputs:
     """Wait up to *seconds* for a view."""
-    return find(context, selector=selector, seconds=seconds)
+    return find(context, selector=selector, view=view, seconds=seconds)
+
+
+@phone_action
+def wait(context: Context, *, seconds: float) -> Outputs:
+    """Wait *seconds*."""
+    context.drive.pace.wait(seconds)
+    return {}
 
 
 @phone_action

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, NewType
 
 from phonefarm_executor.app_driver import Drive
-from phonefarm_executor.app_profile import NO_PROFILE, Profile
+from phonefarm_executor.app_profile import Profile, read_view
 from phonefarm_executor.evidence import Evidence
 from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.plan import Step
 from phonefarm_executor.post_draft import Draft
+from phonefarm_executor.screen import Selector
 from phonefarm_executor.search_results import Results
 from phonefarm_executor.video_judge import Judging
 
@@ -19,6 +20,8 @@ TypedText = NewType("TypedText", str)
 """Text that a run types into a field of the phone; it has no character of UNTYPEABLE."""
 SelectorName = NewType("SelectorName", str)
 """The name of a selector of the profile."""
+View = NewType("View", Selector)
+"""A selector that the action has inline, with the keys of a profile's selectors."""
 KeyName = NewType("KeyName", str)
 """A KEYCODE_ name without the prefix."""
 FileName = NewType("FileName", str)
@@ -72,7 +75,7 @@ class Kind:
 
         Nothing is done on the phone.
         """
-        if profile is NO_PROFILE and self.needs_app:
+        if profile.is_unknown and self.needs_app:
             raise _invalid(step, "needs an app profile")
         unknown = sorted(step.params.keys() - self.parameters.keys())
         if unknown:
@@ -123,10 +126,10 @@ def phone_action(function: Callable[..., Outputs]) -> Callable[..., Outputs]:
 
 
 def action_with(
-    check: Callable[[Profile], object],
+    check: Callable[[Profile], object], *, needs_app: bool = True
 ) -> Callable[[Callable[..., Outputs]], Callable[..., Outputs]]:
     """Return `action` with this check of the profile."""
-    return lambda function: action(function, check=check)
+    return lambda function: action(function, check=check, needs_app=needs_app)
 
 
 def bind(step: Step, profile: Profile) -> Callable[[Context], Outputs]:
@@ -152,6 +155,8 @@ def _checked(step: Step, name: str, wanted: Any, value: Any, profile: Profile) -
         return float(value)
     if wanted == PropertyNames:
         return _property_names(step, name, value)
+    if wanted in {View, View | None}:
+        return read_view(value)
     if not isinstance(value, str):
         raise _invalid(step, f"{name} must be a string")
     if wanted == PageUrl and not re.fullmatch(r"https?://[A-Za-z0-9._~:/?#@!$&()*+,=%-]+", value):

@@ -16,6 +16,7 @@ from phonefarm_controller.capabilities.planners import (
     open_url,
     post_video,
     read_properties,
+    run_steps,
     take_screenshot,
 )
 from phonefarm_controller.model.errors import invalid_field, unsupported
@@ -146,6 +147,19 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
             can_be_verified=False,
             fields=install_apk.FIELDS,
             plan=install_apk.plan,
+        ),
+        Capability(
+            name="run_steps",
+            description=(
+                "perform a script of steps, such as launch_app, tap and wait_for; it needs no app "
+                "profile and no account, but a key with the scopes submit and operate"
+            ),
+            scope=Scope.OPERATE,
+            needs_app=False,
+            routings=frozenset(Routing),
+            can_be_verified=False,
+            fields=run_steps.FIELDS,
+            plan=run_steps.plan,
         ),
     )
 }

@@ -138,7 +138,7 @@ class Integer:
     description: str
     least: int
     most: int
-    default: int
+    default: int | None = None
     required: bool = False
     missing: FarmError | None = None
 
@@ -155,12 +155,13 @@ class Integer:
 
     def schema(self) -> Schema:
         """Return its bounds and default."""
+        default = {} if self.default is None else {"default": self.default}
         return {
             "type": "integer",
             "description": self.description,
             "minimum": self.least,
             "maximum": self.most,
-            "default": self.default,
+            **default,
         }
 
 

@@ -54,6 +54,10 @@ def _screenshot(steps: Steps) -> dict[str, Any]:
     return kept | ({"ui_dump": dumps.get("evidence")} if dumps else {})
 
 
+def _done(steps: Steps) -> list[dict[str, Any]]:
+    return [{"step": kind, **(out if isinstance(out, dict) else {})} for kind, out in steps]
+
+
 OUTPUTS: Final[Mapping[str, Callable[[Steps], dict[str, Any]]]] = {
     "keyword_warmup": lambda steps: {"keywords": _keywords(steps)},
     "fyp_warmup": lambda steps: {"videos": _videos(steps)},
@@ -63,6 +67,7 @@ OUTPUTS: Final[Mapping[str, Callable[[Steps], dict[str, Any]]]] = {
     "open_url": lambda steps: {"page": _last(steps, "open_url") | _screenshot(steps)},
     "read_properties": lambda steps: _last(steps, "read_properties"),
     "install_apk": lambda steps: {"apk": _last(steps, "fetch_asset") | _last(steps, "install_apk")},
+    "run_steps": lambda steps: {"steps": _done(steps)},
     "profile_check": lambda steps: {"screens": _last(steps, "check_profile").get("screens", [])},
 }
 """For each capability, the function that makes its outputs; a test requires a row for each."""

@@ -23,10 +23,10 @@ _NOT_IN_A_URL = re.compile(r"[^A-Za-z0-9._~:/?#@!$&()*+,=%-]")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PROPERTY = "[A-Za-z0-9_@:-]+(\\.[A-Za-z0-9_@:-]+)*\\.?"
 """A name that Android allows, or its beginning up to a dot (AOSP init, IsLegalPropertyName)."""
-_PACKAGE = "[A-Za-z][A-Za-z0-9_]*(\\.[A-Za-z][A-Za-z0-9_]*)+"
+PACKAGE = "[A-Za-z][A-Za-z0-9_]*(\\.[A-Za-z][A-Za-z0-9_]*)+"
 """An application ID as Android's build tools allow it."""
 _SHA256 = "[0-9a-fA-F]{64}"
-_END = "$(?!\\n)"
+END = "$(?!\\n)"
 """The end of a text in every dialect; Python's $ would also match before a last line end."""
 
 
@@ -44,7 +44,7 @@ class PageUrl(Text):
 
     def schema(self) -> Schema:
         """Return a URL's limits."""
-        return super().schema() | {"pattern": f"^{_PAGE_URL}{_END}"}
+        return super().schema() | {"pattern": f"^{_PAGE_URL}{END}"}
 
 
 def _wrong_url(url: str) -> str:
@@ -83,7 +83,7 @@ class PropertyNames(TextList):
     def schema(self) -> Schema:
         """Return the list's limits and what a name may be."""
         schema = super().schema()
-        return schema | {"items": schema["items"] | {"pattern": f"^{_PROPERTY}{_END}"}}
+        return schema | {"items": schema["items"] | {"pattern": f"^{_PROPERTY}{END}"}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +94,14 @@ class PackageName(Text):
         """Return the name."""
         before = len(problems)
         super().read(value, where, problems)
-        if len(problems) == before and not re.fullmatch(_PACKAGE, value):
+        if len(problems) == before and not re.fullmatch(PACKAGE, value):
             message = "must be the name of a package, such as com.example.app"
             problems.append(FieldProblem(field=where, message=message))
         return value
 
     def schema(self) -> Schema:
         """Return a name's limits."""
-        return super().schema() | {"pattern": f"^{_PACKAGE}{_END}"}
+        return super().schema() | {"pattern": f"^{PACKAGE}{END}"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,4 +119,4 @@ class Sha256(Text):
 
     def schema(self) -> Schema:
         """Return what the digits may be."""
-        return super().schema() | {"pattern": f"^{_SHA256}{_END}"}
+        return super().schema() | {"pattern": f"^{_SHA256}{END}"}

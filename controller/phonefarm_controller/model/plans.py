@@ -34,6 +34,7 @@ class Plan:
 
     actions: tuple[Action, ...]
     dummy: Mapping[str, Any] = field(default_factory=dict)
+    component: str | None = None  # the one app that a plan without a profile starts and stops
 
     @property
     def cap_seconds(self) -> float:
@@ -47,7 +48,7 @@ class Plan:
         return tuple(i for i, a in enumerate(self.actions) if a.repeat is Repeat.ONCE)
 
     def to_json(self) -> str:
-        """Return the actions and the dummy's steering as a JSON object."""
+        """Return the actions, the dummy's steering and the component as a JSON object."""
         actions = [
             {
                 "index": index,
@@ -58,7 +59,8 @@ class Plan:
             }
             for index, action in enumerate(self.actions)
         ]
-        return json.dumps({"actions": actions, "dummy": dict(self.dummy)})
+        component = {} if self.component is None else {"component": self.component}
+        return json.dumps({"actions": actions, "dummy": dict(self.dummy), **component})
 
     @classmethod
     def of_json(cls, text: str) -> Self:
@@ -73,7 +75,7 @@ class Plan:
             )
             for action in kept["actions"]
         )
-        return cls(actions=actions, dummy=kept["dummy"])
+        return cls(actions=actions, dummy=kept["dummy"], component=kept.get("component"))
 
 
 def with_evidence(plan: Plan, name: str) -> Plan:

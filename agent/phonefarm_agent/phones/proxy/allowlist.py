@@ -23,7 +23,7 @@ SCAN_FILE = "android.intent.action.MEDIA_SCANNER_SCAN_FILE"
 DISPLAY = re.compile(r"[0-9]{1,20}")
 NUMBER = re.compile(r"-?[0-9]{1,6}")
 KEY = re.compile(r"[0-9]{1,3}|[A-Z][A-Z0-9_]{0,63}")
-POWER_KEYS = frozenset({"26", "POWER", "KEYCODE_POWER"})
+POWER_KEYS = frozenset({"26", "POWER"})
 
 
 class RequestRefusedError(Exception):
@@ -233,7 +233,7 @@ def _input(arguments: list[str], _scope: Scope) -> Effect:
             _expect(bool(keys), "no key")
             _expect_all(KEY, keys)
             _expect(
-                all(key.lstrip("0") not in POWER_KEYS for key in keys),
+                all(_key_name(key) not in POWER_KEYS for key in keys),
                 "only the agent may press the power key",
             )
         case _:
@@ -241,6 +241,14 @@ def _input(arguments: list[str], _scope: Scope) -> Effect:
                 "only tap X Y, swipe X1 Y1 X2 Y2 [MS], text TEXT and keyevent KEY... are allowed"
             )
     return Effect.ACTS
+
+
+def _key_name(key: str) -> str:
+    """Return a key without what `input` ignores: old releases take KEYCODE_026 for 26.
+
+    Source: AOSP KeyEvent.keyCodeFromString, whose older form reads the rest as a number.
+    """
+    return key.removeprefix("KEYCODE_").lstrip("0")
 
 
 def _am(arguments: list[str], scope: Scope) -> Effect:

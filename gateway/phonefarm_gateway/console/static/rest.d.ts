@@ -280,7 +280,7 @@ export interface Duplicate {
   "request_differs"?: boolean;
 }
 
-export type Enqueue = EnqueueFypWarmup | EnqueueInstallApk | EnqueueKeywordWarmup | EnqueueMaintenance | EnqueueOpenUrl | EnqueueReadProperties | EnqueueTakeScreenshot;
+export type Enqueue = EnqueueFypWarmup | EnqueueInstallApk | EnqueueKeywordWarmup | EnqueueMaintenance | EnqueueOpenUrl | EnqueueReadProperties | EnqueueRunSteps | EnqueueTakeScreenshot;
 
 export interface EnqueueFypWarmup {
   "request_id": string;
@@ -358,6 +358,20 @@ export interface EnqueueReadProperties {
   "mode": string;
   "target": Target;
   "inputs": ReadPropertiesInputs;
+  "callback": Callback;
+  "requested_by": RequestedBy;
+  "priority"?: number | null;
+  "not_before"?: string | null;
+  "deadline"?: string | null;
+  "dry_run"?: boolean;
+}
+
+export interface EnqueueRunSteps {
+  "request_id": string;
+  "capability": "run_steps";
+  "mode": string;
+  "target": Target;
+  "inputs": RunStepsInputs;
   "callback": Callback;
   "requested_by": RequestedBy;
   "priority"?: number | null;
@@ -1113,6 +1127,11 @@ export interface RunEvidence {
   "queue_item_id": string | null;
   "attempt": number;
   "complete": boolean;
+}
+
+export interface RunStepsInputs {
+  "steps": Record<string, any>[];
+  "component"?: string | null;
 }
 
 export interface Schedule {
