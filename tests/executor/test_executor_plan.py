@@ -28,7 +28,7 @@ def test_every_kind_of_the_seam_is_known() -> None:
         re.MULTILINE,
     )
     told = {
-        kind: set(re.findall(r"`([a-z_]+)`", params))
+        kind: set(re.findall(r"`([a-z0-9_]+)`", params))
         for kinds, params, _ in rows
         for kind in re.findall(r"`([a-z_]+)`", kinds)
     }
