@@ -22,7 +22,7 @@ from phonefarm_cli.terminal import print_error
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "up": ("up.command", "run a whole farm in this terminal"),
-    "demo": ("demo.command", "three simulated phones, two requests, callbacks, checks"),
+    "demo": ("demo.command", "run a demo: three simulated phones, two requests, callbacks, checks"),
     "submit": ("commands.submit", "request work, and optionally follow it"),
     "processes": ("commands.processes", "list, inspect, cancel and rerun processes"),
     "phones": (

@@ -19,7 +19,7 @@ def parse_controllers(texts: Iterable[str], *, name: str) -> tuple[str, ...]:
     found = [part.strip() for text in texts for part in text.split(",")]
     targets = tuple(dict.fromkeys(part for part in found if part))
     if not targets:
-        raise ConfigError(f"{name} must be HOST:PORT, or several with commas, not {''!r}")
+        raise ConfigError(f"{name} must be HOST:PORT, or several separated by commas, not {''!r}")
     for target in targets:
         address(target, name=name)
     return targets

@@ -198,7 +198,7 @@ async def opened(program: str, count: CountSpans) -> AsyncIterator[Tracer]:
             resource=_resource(program), id_generator=ids, shutdown_on_exit=False
         )
     except ValueError as error:
-        raise ConfigError(f"a variable OTEL_... has a wrong value: {error}") from error
+        raise ConfigError(f"an OTEL_... variable has a wrong value: {error}") from error
     provider.add_span_processor(queue)
     try:
         yield OtlpTracer(provider, ids)

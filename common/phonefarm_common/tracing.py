@@ -138,7 +138,7 @@ def _check(environment: Mapping[str, str]) -> None:
         protocol = environment.get(name, "").strip()
         if protocol not in {"", PROTOCOL}:
             raise ConfigError(
-                f"{name} must be {PROTOCOL}, not {protocol!r}: collectors serve it on port 4318"
+                f"{name} must be {PROTOCOL}, which collectors serve on port 4318, not {protocol!r}"
             )
     exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip()
     if exporter not in {"", "otlp"}:

@@ -94,8 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help=(
-            "name or address under which other hosts can reach this host; repeatable; invitations "
-            "contain the first name or address"
+            "name or address under which other hosts can reach this host; repeatable; the first "
+            "one is written into invitations"
         ),
     )
     parser.add_argument(
@@ -185,7 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=(
             "how often each phone gets a golden job when it is free, e.g. 24h; a golden job is a "
             "harmless run that proves that the phone works; each phone also gets one before it "
-            "leaves quarantine; forever turns golden jobs off (%(default)s)"
+            "leaves quarantine; `forever` turns golden jobs off (%(default)s)"
         ),
     )
     parser.add_argument(

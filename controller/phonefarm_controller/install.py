@@ -127,15 +127,15 @@ def parsers() -> argparse.ArgumentParser:
         default="",
         metavar="NAME",
         help=(
-            "name or address at which other hosts reach this host, to write into a new settings "
-            "file; the controller then listens for them on the ports 7071 and 7072"
+            "name or address at which other hosts reach this host, for a new settings file; the "
+            "controller then listens for these hosts on the ports 7071 and 7072"
         ),
     )
     add.add_argument(
         "--options",
         default="",
         help=(
-            "further phonefarm-controller options to write into a new settings file, e.g. "
+            "further phonefarm-controller options, for a new settings file, e.g. "
             '--options="--golden-every 24h"'
         ),
     )

@@ -48,7 +48,7 @@ def unit(*, command: str, state: Path) -> str:
     """Return the gateway's unit."""
     return server_unit(
         name=GATEWAY.name,
-        description="Phonefarm gateway: REST for callers, callbacks to them",
+        description="Phonefarm gateway: REST API for callers, and callbacks to them",
         after="network-online.target phonefarm-controller.service",
         command=f"{command} --state {state}",
         options=GATEWAY.options,
@@ -99,26 +99,28 @@ def parsers() -> argparse.ArgumentParser:
         "--name",
         default="",
         metavar="GATEWAY_ID",
-        help="the gateway's name in the farm (default: the name in the invitation, or this host's)",
+        help=(
+            "the gateway's name in the farm (default: the name in the invitation, or this host's "
+            "name)"
+        ),
     )
     add.add_argument(
         "--controller",
         default="",
         metavar="HOST:PORT",
-        help="the controllers on this host, to write into a new settings file",
+        help="addresses of the controllers on this host, for a new settings file",
     )
     add.add_argument(
         "--token-file",
         default="",
         metavar="FILE",
-        help="path of the file with PHONEFARM_GATEWAY_TOKEN, to write into a new settings file",
+        help="path of the file with PHONEFARM_GATEWAY_TOKEN, for a new settings file",
     )
     add.add_argument(
         "--options",
         default="--listen 127.0.0.1:8080",
         help=(
-            "phonefarm-gateway options to write into a new settings file (default: "
-            '--options="%(default)s")'
+            'phonefarm-gateway options, for a new settings file (default: --options="%(default)s")'
         ),
     )
     commands.add_uninstall(verbs, content=_CONTENT)

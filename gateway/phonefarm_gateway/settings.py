@@ -81,7 +81,7 @@ def read_settings(
         raise ConfigError(f"--rate-limit must be 0 or more, not {given.rate_limit}")
     if bool(given.tls_cert) != bool(given.tls_key):
         missing = "--tls-cert" if given.tls_key else "--tls-key"
-        raise ConfigError(f"{missing} is missing: give both, or neither")
+        raise ConfigError(f"{missing} is missing: give both --tls-cert and --tls-key, or neither")
     return Settings(
         host=host,
         port=port,

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         metavar="N",
         help=(
-            "number of the first phone, in its serial (%(default)s); simulators of one farm need "
+            "number in the first phone's serial (%(default)s); simulators of one farm need "
             "different phones: --first 101 begins with SIM0101"
         ),
     )

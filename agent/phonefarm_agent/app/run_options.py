@@ -59,7 +59,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         metavar="AGENT_ID",
         help=(
             "this agent's name in the farm; a host that has joined the farm does not need this "
-            "option, because its certificate contains the name"
+            "option, because the host's certificate contains the name"
         ),
     )
     run.add_argument(
@@ -67,9 +67,9 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         default="auto",
         choices=["auto", "docker", "process", "dummy"],
         help=(
-            "the runtime that executes runs; auto chooses docker if a container engine answers "
-            "and has the image; otherwise, it chooses process and warns that process does not "
-            "isolate runs (default: %(default)s)"
+            "the runtime that executes runs; `auto` chooses `docker` if a container engine "
+            "answers and has the image; otherwise, it chooses `process` and warns that this "
+            "runtime does not isolate runs (default: %(default)s)"
         ),
     )
     run.add_argument(
@@ -87,9 +87,9 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         default=WARM,
         metavar="N",
         help=(
-            "keep up to N run containers ready, so that runs begin at once; the agent never keeps "
-            "more containers than it has working phones; each container needs about 20 MiB of "
-            "memory; 0 keeps no containers (default: %(default)s)"
+            "keep at most N run containers ready, so that runs begin at once; the agent never "
+            "keeps more containers than it has working phones; each container needs about 20 MiB "
+            "of memory; 0 keeps no containers (default: %(default)s)"
         ),
     )
     run.add_argument(
@@ -149,8 +149,9 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         choices=[str(policy) for policy in ScreensPolicy],
         default=os.environ.get("PHONEFARM_SCREENS", str(ScreensPolicy.ALWAYS)),
         help=(
-            "when people can see the screens of this host's phones: off (never), idle (except "
-            "while a run uses the phone) or always (env PHONEFARM_SCREENS; default: %(default)s)"
+            "when people can see the screens of this host's phones: `off` (never), `idle` "
+            "(while no run uses the phone) or `always` (env PHONEFARM_SCREENS; default: "
+            "%(default)s)"
         ),
     )
     run.add_argument(
@@ -194,7 +195,7 @@ def _add_judge_options(run: argparse.ArgumentParser) -> None:
         default=os.environ.get("PHONEFARM_JUDGE_URL", ""),
         metavar="URL",
         help=(
-            "base URL of an OpenAI-compatible server whose model judges videos for fyp_warmup, "
+            "base URL of an OpenAI-compatible server; for `fyp_warmup`, its model judges videos; "
             "e.g. http://127.0.0.1:8080/v1 (env PHONEFARM_JUDGE_URL). Set the server's key in "
             "PHONEFARM_JUDGE_KEY or PHONEFARM_JUDGE_KEY_FILE. Without this option, the agent "
             "compares the words of each video's text with the words of the request"

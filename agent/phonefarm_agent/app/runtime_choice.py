@@ -58,7 +58,9 @@ async def choose_runtime(settings: Settings) -> str:
     if kind == "auto":
         kind = "dummy" if settings.dummy_phones else await _docker_or_process(settings)
     if settings.dummy_phones and kind != "dummy":
-        raise ConfigError("--dummy-phones needs --runtime dummy: other runtimes cannot drive them")
+        raise ConfigError(
+            "--dummy-phones needs --runtime dummy: other runtimes cannot drive dummy phones"
+        )
     if kind in {"process", "dummy"} and settings.production:
         raise ConfigError(
             f"the {kind} runtime does not isolate runs, so production does not allow it: use "

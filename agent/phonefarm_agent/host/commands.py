@@ -95,15 +95,15 @@ def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--controller",
         default="",
         metavar="HOST:PORT",
-        help="the controller's address to write into a new environment file",
+        help="the controller's address, for a new environment file",
     )
     add.add_argument(
         "--name",
         default="",
         metavar="AGENT_ID",
         help=(
-            "the agent's name to write into a new environment file (default: the name in the "
-            "invitation, or this host's name)"
+            "the agent's name, for a new environment file (default: the name in the invitation, "
+            "or this host's name)"
         ),
     )
     add.add_argument(
@@ -116,7 +116,7 @@ def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--options",
         default="",
         help=(
-            "further `phonefarm-agent run` options to write into a new environment file, e.g. "
+            "further `phonefarm-agent run` options, for a new environment file, e.g. "
             '--options="--connect 10.0.0.21:5555"'
         ),
     )

@@ -201,7 +201,7 @@ class ControlSocket:
             kind = document.get("type")
             if kind == "hello":
                 if document.get("run_id") != self._run_id:
-                    raise ValueError("the hello is for another run")
+                    raise ValueError("the `hello` message is for another run")
                 self._executor = peer
                 for data in self._standing.values():
                     peer.say(data)
@@ -240,7 +240,7 @@ class ControlSocket:
         number, up = document.get("id"), document.get("up")
         if type(number) is not int or not isinstance(up, bool):
             raise ValueError(
-                "the executor sent a question for the UI server without a number or a direction"
+                "the executor's question for the UI server has no number or no direction"
             )
         if number in self._ui_questions:
             return  # asked again after a reconnect: the answer is under way
@@ -316,5 +316,5 @@ def _frame(document: dict[str, object]) -> EvidenceFrame:
     except binascii.Error as error:
         raise ValueError(f"the executor sent evidence that is not base64: {error}") from error
     if len(content) > EVIDENCE_BYTES:
-        raise ValueError("the executor sent evidence above the size limit")
+        raise ValueError("the executor sent evidence that is larger than the limit")
     return EvidenceFrame(name=name, kind=kind, action=action, data=content)

@@ -59,8 +59,8 @@ def _local(engine: Engine, image: str) -> bool:
 def _make_debian(engine: Engine, progress: Callable[[str], None]) -> None:
     if shutil.which("debootstrap") is None:
         raise RuntimeFailedError(
-            f"{PUBLIC} cannot be pulled, and debootstrap is not installed: `apt-get install "
-            "debootstrap`, or name a local Python image with --base"
+            f"{PUBLIC} cannot be pulled, and debootstrap is not installed: run `apt-get "
+            "install debootstrap`, or name a local Python image with --base"
         )
     if os.geteuid() != 0:
         raise RuntimeFailedError(

@@ -91,8 +91,8 @@ class DockerRuntime:
             if missing := self._engine.cannot_limit():
                 raise RuntimeFailedError(
                     f"the engine cannot limit {', '.join(missing)}: enable these "
-                    "cgroup controllers, or one run can use up the resources of the "
-                    "whole host"
+                    "cgroup controllers; without them, one run can use up the resources of "
+                    "the whole host"
                 )
             self._engine.image_labels(self._image)
 

@@ -225,9 +225,8 @@ class WarmPool:
             if time.monotonic() > end or not state.running:
                 how = "still busy" if state.running else f"{state.status} with {state.code}"
                 raise RuntimeFailedError(
-                    f"an executor of {self._image} did not wait for a run ({how}): run "
-                    "`phonefarm-agent image build`, because the version of the image may be "
-                    "wrong"
+                    f"an executor of {self._image} did not wait for a run ({how}); the "
+                    "version of the image may be wrong: run `phonefarm-agent image build`"
                 )
             time.sleep(0.02)
         return descriptor

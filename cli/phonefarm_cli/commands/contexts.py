@@ -36,7 +36,7 @@ def add(commands: Subparsers) -> None:
         "--grpc",
         required=True,
         metavar="HOST:PORT",
-        help="addresses of its controllers, separated by commas",
+        help="addresses of the farm's controllers, separated by commas",
     )
     key = put.add_mutually_exclusive_group(required=True)
     key.add_argument("--key", metavar="KEY", help="an API key")
@@ -45,7 +45,10 @@ def add(commands: Subparsers) -> None:
         "--ca", type=Path, metavar="FILE", help="the farm's ca.pem; calls then use TLS"
     )
     put.add_argument(
-        "--rest", default="", metavar="URL", help="URL of its REST API, for `phonefarm env`"
+        "--rest",
+        default="",
+        metavar="URL",
+        help="URL of the farm's REST API, for `phonefarm env`",
     )
     use = _verb(verbs, "use", "make a context the current one", _use)
     chosen = use.add_mutually_exclusive_group(required=True)

@@ -89,7 +89,7 @@ def add(commands: Subparsers) -> None:
     delete.add_argument(
         "--kind",
         choices=sorted(_KINDS.values()),
-        help="necessary if a group of phones and a group of accounts have this name",
+        help="needed if a group of phones and a group of accounts both have this name",
     )
     add_reason(delete, required=False)
     cleaning = add_verb(

@@ -88,7 +88,7 @@ def add(commands: Subparsers) -> None:
         required=True,
         type=int,
         metavar="N",
-        help="epoch of the phone's lease, see `phonefarm phones list`",
+        help="epoch of the phone's lease; see `phonefarm phones list`",
     )
     add_reason(release)
     phones_hold.add(verbs)

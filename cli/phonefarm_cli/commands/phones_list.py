@@ -46,10 +46,7 @@ def add(verbs: Subparsers) -> None:
         action="append",
         default=[],
         metavar="WORD",
-        help=(
-            "list only phones that have this word as their state or as a reason: free, busy, ...; "
-            "repeatable"
-        ),
+        help=("list only phones with this state, or with this reason: free, busy, ...; repeatable"),
     )
     listing.add_argument(
         "--not-offered", action="store_true", help="list only phones that get no new work"

@@ -76,8 +76,9 @@ def add(commands: Subparsers) -> None:
         "--strategy",
         choices=list(_STRATEGIES),
         default="soft_then_force",
-        help="soft: the run stops between two actions; hard: the farm kills the run's container "
-        "at once; soft_then_force: soft, then hard after --force-after (%(default)s)",
+        help="`soft`: the run stops between two actions; `hard`: the farm kills the run's "
+        "container at once; `soft_then_force`: first `soft`, then `hard` after --force-after "
+        "(%(default)s)",
     )
     cancel.add_argument(
         "--force-after",
@@ -97,7 +98,7 @@ def _add_list(verbs: Subparsers) -> None:
         "--cursor",
         default="",
         metavar="TEXT",
-        help="continue an earlier list from the cursor that it printed",
+        help="continue an earlier list; TEXT is the cursor that the list printed",
     )
     listing.add_argument(
         "--status",

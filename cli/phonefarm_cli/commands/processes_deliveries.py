@@ -49,8 +49,8 @@ def add(verbs: Subparsers) -> None:
         default=[],
         metavar="N",
         help=(
-            "send the callback with this sequence; repeatable (default: all that are dead or "
-            "stopped)"
+            "send the callback with this sequence number; repeatable (default: all dead or "
+            "stopped callbacks)"
         ),
     )
 

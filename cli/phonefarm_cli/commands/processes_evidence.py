@@ -36,7 +36,7 @@ def add(verbs: Subparsers) -> None:
     )
     add_process(parser)
     parser.add_argument(
-        "--save", type=Path, metavar="DIR", help="save all files in folders below DIR"
+        "--save", type=Path, metavar="DIR", help="save all files in DIR, in a folder for each run"
     )
 
 

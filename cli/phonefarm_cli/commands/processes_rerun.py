@@ -37,8 +37,8 @@ def add(verbs: Subparsers) -> None:
         dest="not_posted",
         action="store_true",
         help=(
-            "confirm that you have checked the account, and that the posts with outcome_unknown "
-            "are not there"
+            "confirm that you have checked the account, and did not find the posts with "
+            "`outcome_unknown`"
         ),
     )
     add_reason(rerun)

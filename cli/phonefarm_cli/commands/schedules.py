@@ -60,7 +60,11 @@ def add(commands: Subparsers) -> None:
     upcoming = add_verb(verbs, "next", "list the next instants of a schedule", _next)
     _add_name(upcoming)
     upcoming.add_argument(
-        "--count", type=int, default=5, metavar="N", help="how many, at most 100 (%(default)s)"
+        "--count",
+        type=int,
+        default=5,
+        metavar="N",
+        help="list N instants, at most 100 (%(default)s)",
     )
     pause = add_verb(
         verbs, "pause", "enqueue nothing until the schedule is resumed; processes continue", _pause
@@ -100,27 +104,27 @@ def _add_add(verbs: Subparsers) -> None:
         type=_seconds,
         default=0,
         metavar="DURATION",
-        help="enqueue up to so much later than the instant, e.g. 10m; always the same for an "
-        "instant",
+        help="enqueue with a delay of up to DURATION after the instant, e.g. 10m; the delay of an "
+        "instant is always the same",
     )
     parser.add_argument(
         "--catch-up",
         choices=list(_CATCH_UPS),
         default="once",
-        help="what happens to instants at which no controller could enqueue: none, the newest, or "
-        "the newest 100 are enqueued later (%(default)s)",
+        help="which missed instants to enqueue later: none (skip), the newest (once) or the newest "
+        "100 (all); a missed instant is one at which no controller could enqueue (%(default)s)",
     )
     parser.add_argument(
         "--overlap",
         choices=list(_OVERLAPS),
         default="skip",
-        help="whether to enqueue while the last process has not ended (%(default)s)",
+        help="whether to enqueue while the schedule's last process has not ended (%(default)s)",
     )
     parser.add_argument(
         "--start-within",
         type=_seconds,
         metavar="DURATION",
-        help="the first action must begin so soon after the work was enqueued, e.g. 2h",
+        help="the first action must begin within DURATION after the work was enqueued, e.g. 2h",
     )
     add_reason(parser)
 

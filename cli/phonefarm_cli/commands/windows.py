@@ -75,12 +75,12 @@ def add(commands: Subparsers) -> None:
         required=True,
         nargs="+",
         metavar="HOURS",
-        help='one or more of the form "DAYS HH:MM-HH:MM", e.g. "mon-fri 09:00-17:00"',
+        help='one or more texts of the form "DAYS HH:MM-HH:MM", e.g. "mon-fri 09:00-17:00"',
     )
     put.add_argument(
         "--may-overrun",
         action="store_true",
-        help="let runs begin until the window closes, even if they may end later",
+        help="let runs begin at any time before the window closes, even if they may end later",
     )
     add_reason(put)
     remove = add_verb(

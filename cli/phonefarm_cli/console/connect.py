@@ -83,7 +83,7 @@ def add_process(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "process",
         metavar="PROCESS",
-        help=("id of the process, or the beginning of its id, if no other id begins with it"),
+        help="id of the process, or its first characters, if no other id begins with them",
     )
 
 

@@ -62,8 +62,8 @@ def add_order(parser: argparse.ArgumentParser) -> None:
         "--watch",
         action="store_true",
         help=(
-            "print the list again every 2 s until Ctrl-C; in a pipe or a file, print it only when "
-            "it changes"
+            "print the list again every 2 s until Ctrl-C; if the output goes to a pipe or a file, "
+            "print the list only when it changes"
         ),
     )
 

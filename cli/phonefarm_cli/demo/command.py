@@ -31,7 +31,7 @@ def add(commands: Subparsers) -> None:
     """Add `phonefarm demo`."""
     demo = commands.add_parser(
         "demo",
-        help="three simulated phones, two requests, callbacks, checks",
+        help="run a demo: three simulated phones, two requests, callbacks, checks",
         description=_ABOUT,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

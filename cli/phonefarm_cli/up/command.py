@@ -141,8 +141,8 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         default="auto",
         choices=["auto", "docker", "process", "dummy"],
         help=(
-            "the runtime that executes runs; if the Docker engine answers, auto chooses docker and "
-            "builds the image; otherwise, it chooses process, which does not isolate runs "
+            "the runtime that executes runs; if the Docker engine answers, `auto` chooses `docker` "
+            "and builds the image; otherwise, it chooses `process`, which does not isolate runs "
             "(%(default)s)"
         ),
     )

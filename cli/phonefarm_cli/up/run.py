@@ -237,10 +237,10 @@ async def _stop(children: ChildProcesses, stop: asyncio.Event, order: Iterable[s
         echo("stopping")
     for name in order:
         if not await children.stop(name, hurry=hurry):
-            warn(f"the {name} had to be killed; the next start removes what it left")
+            warn(f"the {name} had to be killed; the next start cleans up after it")
     impatience.cancel()
     if left := kill_orphans():
-        warn(f"killed {left} processes that were left running")
+        warn(f"killed {left} processes that were still running")
 
 
 async def _watch_second_signal(stop: asyncio.Event, hurry: asyncio.Event) -> None:

@@ -19,12 +19,12 @@ class Alert(ResponseModel):
     check: str
     severity: Annotated[
         Literal["warn", "fail"],
-        Field(description="warn (work continues) or fail (work has stopped)"),
+        Field(description="`warn` (work continues) or `fail` (work has stopped)"),
     ]
     since: Annotated[Instant, Field(description="Time at which the alert was turned on")]
     problems: Annotated[
         tuple[AlertProblem, ...],
-        Field(description="What doctor found the last time that the check was not ok"),
+        Field(description="What `doctor` found the last time that the check was not ok"),
     ]
 
 
@@ -33,7 +33,7 @@ class AlertsChanged(ResponseModel):
 
     event_type: Annotated[
         Literal["alerts.changed", "alerts.test"],
-        Field(description="alerts.test: an operator sent this event to test the connection"),
+        Field(description="`alerts.test`: an operator sent this event to test the connection"),
     ]
     emitted_at: Instant
     sequence: Annotated[

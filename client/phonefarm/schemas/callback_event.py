@@ -12,7 +12,7 @@ class ProcessUpdated(ResponseModel):
 
     event_type: Literal["process.updated"] = "process.updated"
     milestone: Annotated[
-        Milestone, Field(description="The milestone; the record can be newer than the milestone")
+        Milestone, Field(description="The milestone; `process` can already contain later changes")
     ]
     emitted_at: Annotated[
         Instant, Field(description="Time at which the process reached the milestone")

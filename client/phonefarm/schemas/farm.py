@@ -83,11 +83,11 @@ class Phone(ResponseModel):
     account_id: Annotated[str | None, Field(description="Account that the process uses")]
     lease_epoch: Annotated[
         int | None,
-        Field(description="The epoch of the phone's lease, which a `release` request must contain"),
+        Field(description="The epoch of the phone's lease; a `release` request must contain it"),
     ]
     agent_connected: bool
     agent_drain: Annotated[
-        str, Field(description="Who drains the phone's host, and why; empty if nobody does")
+        str, Field(description="Who drained the phone's host, and why; empty if nobody did")
     ]
     warnings: Annotated[
         tuple[str, ...],
@@ -217,7 +217,7 @@ class PhoneDetails(ResponseModel):
     battery_celsius: float | None
     storage_free_bytes: int | None
     looked_at: Instant | None
-    rounds: Annotated[int, Field(description="Number of quarantines that failures caused")]
+    rounds: Annotated[int, Field(description="Number of quarantines because of failures")]
     failures: tuple[PhoneFailure, ...]
     host: Host
     recovery: tuple[AuditEntry, ...]

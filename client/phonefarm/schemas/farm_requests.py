@@ -86,8 +86,8 @@ class RerunProcess(Because):
         bool,
         Field(
             description=(
-                "Confirms that somebody has checked the account, and that the posts with "
-                "outcome_unknown are not there"
+                "Confirms that somebody has checked the account, and did not find the posts with "
+                "`outcome_unknown`"
             )
         ),
     ] = False
@@ -100,7 +100,7 @@ class _OfScope(RequestModel):
     scope: _Scope
     name: Annotated[
         Name | None,
-        Field(description="Name of the app, account or capability; absent if scope is all"),
+        Field(description="Name of the app, account or capability; absent if `scope` is `all`"),
     ] = None
 
     @field_validator("name")
@@ -108,9 +108,9 @@ class _OfScope(RequestModel):
     def _fits(cls, name: str | None, info: ValidationInfo) -> str | None:
         scope = info.data.get("scope")
         if scope == "all" and name is not None:
-            raise ValueError("must be absent when scope is all")
+            raise ValueError("must be absent if `scope` is `all`")
         if scope not in {"all", None} and name is None:
-            raise ValueError(f"is required when scope is {scope}")
+            raise ValueError(f"is required if `scope` is `{scope}`")
         return name
 
     model_config = RequestModel.model_config | {"validate_default": True}
@@ -162,8 +162,8 @@ class PutWindow(_OfWindow):
     may_overrun: Annotated[
         bool,
         Field(
-            description="Let runs begin until the hours close. Otherwise a run begins only if its "
-            "time limit ends before that"
+            description="If true, runs may begin at any time before the hours close. If false, a "
+            "run begins only if its time limit ends before the hours close"
         ),
     ] = False
 
@@ -298,8 +298,8 @@ class CreateKey(RequestModel):
             min_length=1,
             max_length=6,
             description=(
-                "What the key may do; admin includes all scopes, and operate includes read and "
-                "watch"
+                "What the key may do; `admin` includes all scopes, and `operate` includes `read` "
+                "and `watch`"
             ),
         ),
     ]
@@ -321,7 +321,13 @@ class Verify(_OnPhone):
     """The phone on which to verify the capability."""
 
     inputs: Annotated[
-        Object | None, Field(description="The inputs; if absent, default inputs that change little")
+        Object | None,
+        Field(
+            description=(
+                "The inputs; may be absent if the capability has default inputs, which change "
+                "nothing"
+            )
+        ),
     ] = None
 
 

@@ -26,9 +26,9 @@ class Paused(Pause):
     deadlines_soon: Annotated[
         int,
         Field(
-            description="Number of these items whose caller gave a deadline within the next 24 "
-            "hours. The pause does not change these deadlines. Until the work is resumed, the "
-            "farm's own limit on waiting does not run"
+            description="Number of these items that reach their caller's deadline within the next "
+            "24 hours. The pause does not change these deadlines. During the pause, the farm's own "
+            "limit on waiting does not run"
         ),
     ]
     first_deadline_at: Annotated[
@@ -80,7 +80,7 @@ class Finding(ResponseModel):
 
     check: str
     verdict: Annotated[
-        Verdict, Field(description="ok, warn (work continues) or fail (work has stopped)")
+        Verdict, Field(description="`ok`, `warn` (work continues) or `fail` (work has stopped)")
     ]
     text: str
     remedy: Annotated[str, Field(description="Empty if the verdict is ok")]
@@ -112,7 +112,8 @@ class AlertEvent(ResponseModel):
         DeliveryState,
         Field(
             description=(
-                "dead: the farm gave up after 24 hours; stopped: the receiver responded with 410"
+                "`dead`: the farm gave up after 24 hours; `stopped`: the receiver responded with "
+                "410"
             ),
         ),
     ]

@@ -78,9 +78,9 @@ DeadlineAt = Annotated[
 DeadlineGiven = Annotated[
     bool,
     Field(
-        description="True if the caller gave the deadline. False if it is the farm's own limit on "
-        "waiting, which does not run while a pause holds the item back: when the "
-        "pause ends, the limit moves"
+        description="True if the caller gave the deadline. False if the deadline is the farm's own "
+        "limit on waiting: while a pause holds the item back, this limit does not run, and when "
+        "the pause ends, the deadline moves"
     ),
 ]
 
@@ -116,7 +116,7 @@ TraceId = Annotated[
     str | None,
     Field(
         pattern="^[0-9a-f]{32}$",
-        description="The trace that the process belongs to (W3C Trace Context); null without one",
+        description="The trace of the process (W3C Trace Context); null if it has no trace",
     ),
 ]
 
@@ -124,7 +124,7 @@ TraceId = Annotated[
 Outcome = Annotated[
     Literal["completed", "partial", "failed", "cancelled"] | None,
     Field(
-        description="How the process ended; null until then. partial means that some items are "
+        description="How the process ended; null until then. `partial` means that some items are "
         "completed and others failed: the status is then failed_terminal"
     ),
 ]

@@ -56,7 +56,7 @@ class ProcessFilter(Query):
         Name | None,
         Field(
             description=(
-                "Processes with an item that is bound to this account, or last ran for this account"
+                "Processes with an item that is bound to this account, or that last ran for it"
             )
         ),
     ] = None
@@ -64,7 +64,7 @@ class ProcessFilter(Query):
         Name | None,
         Field(
             description=(
-                "Processes with an item that is bound to this phone, or last ran on this phone"
+                "Processes with an item that is bound to this phone, or that last ran on it"
             )
         ),
     ] = None
@@ -106,5 +106,7 @@ class ScheduleQuery(Query):
     next_count: Annotated[
         int,
         BeforeValidator(_digits),
-        Field(alias="next", ge=1, le=MOST_NEXT, description="How many of the next instants"),
+        Field(
+            alias="next", ge=1, le=MOST_NEXT, description="How many of the next instants to list"
+        ),
     ] = 5

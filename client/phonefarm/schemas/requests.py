@@ -138,9 +138,9 @@ class Cancel(RequestModel):
     strategy: Annotated[
         Literal["soft", "hard", "soft_then_force"],
         Field(
-            description="soft: the run stops between two actions; hard: the farm kills the run's "
-            "container at once; soft_then_force: soft, then hard after "
-            "force_after_seconds"
+            description="`soft`: the run stops between two actions; `hard`: the farm kills the "
+            "run's container at once; `soft_then_force`: first `soft`, then `hard` after "
+            "`force_after_seconds`"
         ),
     ] = "soft_then_force"
     force_after_seconds: Annotated[int, Field(ge=0, le=2**31 - 1)] = 10
@@ -220,7 +220,7 @@ class PutAccount(RequestModel):
         Literal["ok", "needs_attention"],
         Field(
             description=(
-                "An account in needs_attention gets no work until a person clears this state"
+                "An account in `needs_attention` gets no work until a person clears this state"
             )
         ),
     ] = "ok"

@@ -32,7 +32,7 @@ class Transition(ResponseModel):
     """One transition of the process, or of one of its items."""
 
     number: Annotated[
-        int, Field(description="A number that rises with each callback of the process")
+        int, Field(description="A number that rises with each transition of the process")
     ]
     at: Instant
     queue_item_id: Annotated[Uuid | None, Field(description="null for the process itself")]
@@ -42,8 +42,8 @@ class Transition(ResponseModel):
         str,
         Field(
             description=(
-                "Who caused the transition: controller, or a name that begins with caller:, "
-                "agent: or operator:"
+                "Who caused the transition: `controller`, or a name that begins with `caller:`, "
+                "`agent:` or `operator:`"
             )
         ),
     ]
@@ -182,7 +182,8 @@ class Delivery(ResponseModel):
         DeliveryState,
         Field(
             description=(
-                "dead: the farm gave up after 24 hours; stopped: the receiver responded with 410"
+                "`dead`: the farm gave up after 24 hours; `stopped`: the receiver responded with "
+                "410"
             ),
         ),
     ]
@@ -317,7 +318,7 @@ class Session(ResponseModel):
     """The name and scopes of a request's key."""
 
     name: Annotated[
-        str, Field(description="The name of the key. The farm's own key is named ingest_secret.")
+        str, Field(description="The name of the key; `ingest_secret` is the farm's own key")
     ]
     scopes: Annotated[tuple[str, ...], Field(description="What the key may do")]
     expires_at: Annotated[
@@ -333,7 +334,9 @@ class Session(ResponseModel):
 class Ticket(ResponseModel):
     """A ticket that can be used once instead of a key."""
 
-    ticket: Annotated[str, Field(description="Works once, and only at this gateway")]
+    ticket: Annotated[
+        str, Field(description="The ticket, which works once, and only at this gateway")
+    ]
     expires_at: Instant
 
 

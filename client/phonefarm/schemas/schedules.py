@@ -24,12 +24,12 @@ _CATCH_UP = (
     "What happens to instants at which no controller could enqueue within 60 s: none of them, the "
     "newest, or the newest 100 become processes"
 )
-_OVERLAP = "Whether an instant becomes a process while the last process has not ended"
+_OVERLAP = "Whether an instant becomes a process while the schedule's last process has not ended"
 _JITTER = (
-    "Each process is enqueued up to so many seconds after its instant; always the same for an "
-    "instant"
+    "Each process is enqueued with a delay of up to this many seconds after its instant; the delay "
+    "of an instant is always the same"
 )
-_START = "The first action must begin within so many seconds after the process was enqueued"
+_START = "The first action must begin within this many seconds after the process was enqueued"
 
 
 class ScheduledRequest(RequestModel):
@@ -82,7 +82,9 @@ class ScheduledWork(ResponseModel):
 
     capability: str
     mode: str
-    target: Annotated[Object, Field(description="The fields of the target that were given")]
+    target: Annotated[
+        Object, Field(description="The target, without the fields that were not given")
+    ]
     inputs: Object
     callback: RecordCallback | None
     requested_by: RecordRequestedBy
@@ -108,11 +110,14 @@ class Schedule(ResponseModel):
     ]
     due_at: Annotated[
         Instant | None,
-        Field(description="When the next process is enqueued: the next instant and its jitter"),
+        Field(description="When the next process is enqueued: the next instant plus its jitter"),
     ]
     last_process_id: Annotated[Uuid | None, Field(description="The newest process")]
     problem: Annotated[
-        str, Field(description="Why the schedule enqueues nothing at present; empty if it does")
+        str,
+        Field(
+            description="Why the schedule cannot enqueue at present; empty if it can, or is paused"
+        ),
     ]
     created_at: Instant | None
     created_by: Annotated[str, Field(description="The name of a key")]
@@ -128,7 +133,7 @@ class NextRun(ResponseModel):
     """An instant that will come."""
 
     instant: Instant | None
-    due_at: Annotated[Instant | None, Field(description="The instant and its jitter")]
+    due_at: Annotated[Instant | None, Field(description="The instant plus its jitter")]
 
 
 class Firing(ResponseModel):
@@ -139,7 +144,8 @@ class Firing(ResponseModel):
     outcome: FiringOutcome
     process_id: Annotated[Uuid | None, Field(description="null if there is no process")]
     reason: Annotated[
-        str, Field(description="Why the request was refused, as the response of an enqueue says it")
+        str,
+        Field(description="Why the request was refused, as in the response to an enqueue request"),
     ]
     message: str
 

@@ -55,7 +55,7 @@ class Info(ResponseModel):
 
     type: Literal["info"] = "info"
     mode: Literal["video", "stills"]
-    codec: Annotated[str, Field(description="The codec string for WebCodecs; jpeg for stills")]
+    codec: Annotated[str, Field(description="The codec string for WebCodecs; `jpeg` for stills")]
     width: int
     height: int
     reason: Annotated[
@@ -108,7 +108,7 @@ class Thumbnail(ResponseModel):
     taken_at: Instant | None
     source: Annotated[
         Literal["phone", "evidence"],
-        Field(description="phone: the screen; evidence: a picture that the phone's run stored"),
+        Field(description="`phone`: the screen; `evidence`: a picture that the phone's run stored"),
     ]
     refused: Annotated[
         str | None, Field(description="Why there is no picture; null if there is a picture")
@@ -126,7 +126,7 @@ class Picture:
 class Node(ResponseModel):
     """One element of the screen, with the field names of Android's AccessibilityNodeInfo."""
 
-    parent: Annotated[int, Field(description="The parent's index in nodes; -1 for a root")]
+    parent: Annotated[int, Field(description="The parent's index in `nodes`; -1 for a root")]
     class_name: str
     text: str
     resource_id: str
@@ -148,7 +148,7 @@ class Inspection(ResponseModel):
     """A picture of the screen and its elements."""
 
     picture: Annotated[str, Field(description="JPEG, base64")]
-    width: Annotated[int, Field(description="In the phone's pixels, like the bounds")]
+    width: Annotated[int, Field(description="In the phone's pixels, like `bounds`")]
     height: int
     taken_at: Instant
     nodes: Annotated[

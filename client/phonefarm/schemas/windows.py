@@ -18,8 +18,8 @@ class Window(ResponseModel):
     may_overrun: Annotated[
         bool,
         Field(
-            description="If true, runs begin until the hours close. If false, a run begins only if "
-            "its time limit ends before the hours close"
+            description="If true, runs may begin at any time before the hours close. If false, a "
+            "run begins only if its time limit ends before the hours close"
         ),
     ]
     since: Instant | None
@@ -28,7 +28,7 @@ class Window(ResponseModel):
     open: Annotated[bool, Field(description="Whether the hours are open now")]
     changes_at: Annotated[
         Instant | None,
-        Field(description="When the hours open or close next; null if not within four weeks"),
+        Field(description="When the hours open or close next; null if in more than four weeks"),
     ]
 
 

@@ -107,7 +107,7 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
         ),
         Capability(
             name="take_screenshot",
-            description="keep a picture of what the phone shows; it needs no app and no account",
+            description="take a picture of the screen; the run needs no app and no account",
             needs_app=False,
             routings=frozenset(Routing),
             can_be_verified=False,
@@ -117,8 +117,8 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
         Capability(
             name="open_url",
             description=(
-                "open a URL in the phone's default viewer and keep a picture of it; it needs no "
-                "app and no account"
+                "open a URL in the phone's default viewer and take a picture of it; the run needs "
+                "no app and no account"
             ),
             needs_app=False,
             routings=frozenset(Routing),
@@ -128,7 +128,7 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
         ),
         Capability(
             name="read_properties",
-            description="read the phone's system properties; it needs no app and no account",
+            description="read the phone's system properties; the run needs no app and no account",
             needs_app=False,
             routings=frozenset(Routing),
             can_be_verified=False,
@@ -138,8 +138,8 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
         Capability(
             name="install_apk",
             description=(
-                "install an APK or update its app; it needs no app profile and no account, but a "
-                "key with the scopes submit and operate"
+                "install an APK or update its app; the request needs a key with the scopes "
+                "`submit` and `operate`, but no app profile and no account"
             ),
             scope=Scope.OPERATE,
             needs_app=False,

@@ -48,7 +48,7 @@ def normal_cron(text: str) -> str:
         raise ValueError(f"must have at most {LONGEST_CRON} characters")
     if len(words) != _FIELDS:
         raise ValueError(
-            "must have five fields, minute, hour, day of the month, month and day of the week, "
+            "must have five fields (minute, hour, day of the month, month and day of the week), "
             f"{_EXAMPLE}"
         )
     normal = " ".join(words)

@@ -195,7 +195,7 @@ def _spans_of(text: str) -> list[_Span]:
     from_hour, from_minute, to_hour, to_minute = map(int, digits)
     first, last = from_hour * 60 + from_minute, to_hour * 60 + to_minute
     if first >= _DAY or last > _DAY:
-        raise ValueError("must have times from 00:00 to 23:59, and an end of at most 24:00")
+        raise ValueError("must begin between 00:00 and 23:59, and end at 24:00 at the latest")
     if first == last:
         raise ValueError("must not begin and end at the same time; a whole day is 00:00-24:00")
     length = last - first if last > first else last + _DAY - first

@@ -103,8 +103,8 @@ def read_retention(evidence: str, processes: str) -> RetentionPolicy:
     for each, limit in kept.items():
         if each is not EvidenceClass.VERIFICATION and _longer(limit, kept[EvidenceClass.MANIFEST]):
             raise ValueError(
-                f"--keep-evidence: manifests must be kept at least as long as {each}, "
-                "because they list its files: add manifest=DURATION"
+                f"--keep-evidence: manifests must be kept at least as long as {each} "
+                "evidence, because they list these files: add manifest=DURATION"
             )
     whole = read_duration(processes, name="--keep-processes")
     finite = max(filter(None, kept.values()), default=None)

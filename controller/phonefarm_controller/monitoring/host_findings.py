@@ -25,8 +25,8 @@ def findings_of_agents(known: Sequence[Agent], *, version: str) -> list[Finding]
             warn(
                 "agents",
                 "no agent has ever connected",
-                "`phonefarm agents invite` prints a token; on a phone host, `phonefarm-agent join "
-                "TOKEN --state DIR` joins the farm with it",
+                "run `phonefarm agents invite`, which prints a token, then `phonefarm-agent join "
+                "TOKEN --state DIR` on a phone host",
             )
         ]
     versions = Counter(agent.version for agent in here)
@@ -101,7 +101,9 @@ def findings_of_gateways(
     unsigned = [gateway.name for gateway in calling if gateway.signs is False]
     if unsigned:
         text = f"these gateways send callbacks without a signature: {some(unsigned)}"
-        found.append(warn("signing", text, "set PHONE_FARM_WEBHOOK_SECRET(_FILE) for each of them"))
+        found.append(
+            warn("signing", text, "set PHONE_FARM_WEBHOOK_SECRET(_FILE) for these gateways")
+        )
     if calling:
         names = some([gateway.name for gateway in calling])
         return [ok("gateways", f"connected: {names}"), *found]

@@ -84,7 +84,7 @@ def _submission(request: process_pb2.EnqueueRequest, *, caller: str) -> Submissi
         "dry_run": request.dry_run,
     }
     own = [
-        FieldProblem(field=f"request.{name}", message="is not allowed: each firing has its own")
+        FieldProblem(field=f"request.{name}", message="is not allowed in the request of a schedule")
         for name, is_given in given.items()
         if is_given
     ]

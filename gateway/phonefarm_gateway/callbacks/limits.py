@@ -38,4 +38,4 @@ class CallbackLimits:
 
     def __post_init__(self) -> None:
         if self.patience + self.lookup + self.attempt >= self.lease:
-            raise ValueError("patience + lookup + attempt must stay below lease")
+            raise ValueError("`patience` + `lookup` + `attempt` must stay below `lease`")

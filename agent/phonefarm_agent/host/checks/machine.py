@@ -62,8 +62,8 @@ async def check_clock(synchronised: bool | None = None) -> list[Finding]:
         ok(
             "clock",
             (
-                f"CLOCK_BOOTTIME works ({boot:.0f} s up, {max(0.0, boot - monotonic):.0f} "
-                "s of them suspended)"
+                f"CLOCK_BOOTTIME works (up for {boot:.0f} s, including "
+                f"{max(0.0, boot - monotonic):.0f} s suspended)"
             ),
         )
     ]

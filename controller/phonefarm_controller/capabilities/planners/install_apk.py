@@ -22,7 +22,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     ),
     Sha256(
         name="sha256",
-        description="the SHA-256 of the APK in hexadecimal; any other file is refused",
+        description="the SHA-256 of the APK in hexadecimal; a file with another SHA-256 is refused",
         most=64,
         required=True,
     ),

@@ -16,7 +16,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     PageUrl(name="url", description="the URL to open", most=2000, required=True),
     Integer(
         name="seconds",
-        description="number of seconds to wait before the picture, while the page loads",
+        description="number of seconds to let the page load before the run takes the picture",
         least=0,
         most=120,
         default=5,

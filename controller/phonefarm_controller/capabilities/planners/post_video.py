@@ -25,7 +25,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     Text(name="caption", description="the text of the post", most=4000, typed=True, required=True),
     TextList(
         name="hashtags",
-        description="appended to the caption, with or without the leading #",
+        description="hashtags to append to the caption, with or without the leading #",
         least=0,
         most=100,
         longest=100,
