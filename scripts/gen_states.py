@@ -17,7 +17,7 @@ HEAD = """\
 # States
 
 For callers, operators and developers who find a state in a response, a log or the code:
-every state, and the allowed transitions.
+this page lists every state and every allowed transition.
 
 `make protos` generates this page from the tables in
 `controller/phonefarm_controller/model/states.py`; do not edit it by hand.
@@ -47,7 +47,7 @@ MACHINES = (
     Machine(
         title="Queue item",
         what="An item is one unit of work, for one phone and one account, with one plan.\n"
-        "The controller claims an item as a whole.",
+        "The controller never claims only a part of an item.",
         moves=states.ITEM_MOVES,
         begins=(states.ItemState.QUEUED, states.ItemState.SCHEDULED),
     ),
@@ -74,7 +74,7 @@ MACHINES = (
     Machine(
         title="Delivery",
         what="A delivery is one callback that the farm must send.\n"
-        "A gateway leases a delivery for 60 s to send it, and may lose this lease.\n"
+        "To send a delivery, a gateway leases it for 60 s; the gateway may lose this lease.\n"
         "When an operator replays an ended delivery, the delivery becomes pending again.",
         moves=states.DELIVERY_MOVES,
         begins=(states.DeliveryState.PENDING,),
