@@ -34,7 +34,7 @@ _OUTCOMES: Final = {
 }
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 _NOTES: Final = """\
-At each instant of the cron expression, the farm enqueues the work, as `phonefarm submit` would. The
+At each instant of the cron expression, the farm enqueues the work, as the verb `submit` does. The
 expression has five fields: minute, hour, day of the month, month and day of the week. A time in the
 hour that summer time skips comes right after this hour; a time in the hour that comes twice comes
 once, unless the minute or the hour begins with `*`. The farm checks the work when you add the
