@@ -255,7 +255,9 @@ class Script:
             )
             problems.append(FieldProblem(field=where, message=message))
             return None
-        problems += unknown_keys(step, set(kinds), where, known)
+        if unknown := unknown_keys(step, set(kinds), where, known):
+            problems += unknown
+            return None
         named = [name for name in kinds if name in step]
         if len(named) != 1:
             found = f"but has {', '.join(named)}: make each a step of its own"
