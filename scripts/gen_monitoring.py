@@ -33,13 +33,13 @@ For operators who run Prometheus: how Prometheus reads a farm's metrics, and whi
 `scripts/gen_monitoring.py` generates this page from the metrics that the programs declare; do not edit it by hand.
 
 If you do not use Prometheus, run `phonefarm doctor`. It checks the same things once, and exits with code 1 if something
-has stopped. To be told when something changes, set an alert URL.
+has stopped. To get an alert when something changes, set an alert URL.
 
 ## Alerts by webhook
 
-Set `PHONEFARM_ALERT_URL` (or `PHONEFARM_ALERT_URL_FILE`) for every controller, and restart them. The farm then sends a
-POST request to this URL when a check of `phonefarm doctor` goes wrong, and when the check is ok again. Without the URL,
-the farm sends nothing.
+Set `PHONEFARM_ALERT_URL` (or `PHONEFARM_ALERT_URL_FILE`) for every controller, and restart the controllers. The farm
+then sends a POST request to this URL when a check of `phonefarm doctor` goes wrong, and when the check is ok again.
+Without the URL, the farm sends nothing.
 
 ```sh
 phonefarm alerts test                # sends an event that reports no change
@@ -56,17 +56,17 @@ phonefarm alerts replay              # sends the newest event again
 | `farm`, `sequence`, `emitted_at` | the farm's name; a number that rises with each event; the time |
 
 - A check must be wrong for 60 s before its alert turns on, and ok for 5 minutes before its alert turns off. Therefore,
-  if the result of a check changes often, its alert stays on. A check causes at most two events in 6 minutes.
+  if a check's result changes often, the check's alert stays on. A check causes at most two events in 6 minutes.
 - Only one event at a time waits for delivery. The next event contains everything that has changed in the meantime. Each
   event contains all alerts that are on, so you need no earlier event. While an alert is on, the farm sends an event
   every 24 hours.
-- The gateways send events as they send callbacks. They sign events with `PHONE_FARM_WEBHOOK_SECRET`, and try again for
-  up to 24 hours. To send events to a private network, start the gateways with `--allow-callback-cidr`. The check
-  `alerts` of `doctor` reports events that do not arrive. After a 410 response, the farm sends no more alerts until you
-  run `phonefarm alerts replay`.
-- If there are several controllers, one of them sends the alerts. If it stops, another controller takes over. The
-  sending controller reports on the whole farm, but does not know the other controllers' own alarms, such as a silent
-  loop. To see those alarms, use Prometheus.
+- The gateways send events in the same way as callbacks. They sign events with `PHONE_FARM_WEBHOOK_SECRET`, and try to
+  deliver each event for up to 24 hours. To send events to a private network, start the gateways with
+  `--allow-callback-cidr`. The check `alerts` of `doctor` reports events that do not arrive. After a 410 response, the
+  farm sends no more alerts until you run `phonefarm alerts replay`.
+- If there are several controllers, one of them sends the alerts. If this controller stops, another controller takes
+  over. The sending controller reports on the whole farm, but does not know the alarms that other controllers raise
+  about themselves, such as a silent loop. To see those alarms, use Prometheus.
 - The farm cannot report that its database, all of its gateways or all of its controllers are gone. Watch these from
   outside: for example, request `/readyz` of a gateway every minute.
 
