@@ -57,6 +57,7 @@ NO_STATE = {
     Fault.SCREEN_SLIDES,
     Fault.FOREIGN_HELPER,
     Fault.PACKAGE_MANAGER_GONE,
+    Fault.INSTALL_RESTRICTED,
     Fault.STACK_TRACES,
     # Of live screens.
     Fault.ENCODER_FAILS_ABOVE,
