@@ -82,9 +82,7 @@ class ScheduledWork(ResponseModel):
 
     capability: str
     mode: str
-    target: Annotated[
-        Object, Field(description="The target, without the fields that were not given")
-    ]
+    target: Annotated[Object, Field(description="The target, with only the fields that were given")]
     inputs: Object
     callback: RecordCallback | None
     requested_by: RecordRequestedBy

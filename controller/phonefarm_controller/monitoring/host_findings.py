@@ -25,8 +25,8 @@ def findings_of_agents(known: Sequence[Agent], *, version: str) -> list[Finding]
             warn(
                 "agents",
                 "no agent has ever connected",
-                "run `phonefarm agents invite`, which prints a token, then `phonefarm-agent join "
-                "TOKEN --state DIR` on a phone host",
+                "run `phonefarm agents invite` to get a token; then, on a phone host, run "
+                "`phonefarm-agent join TOKEN --state DIR`",
             )
         ]
     versions = Counter(agent.version for agent in here)
