@@ -28,7 +28,10 @@ def wait_for_run(directory: Path, environment: Mapping[str, str]) -> bool:
                 return True
             # An agent that died hung up, and this descriptor says so for ever. A new one does not,
             # and is there before the old one goes: the next agent always finds a reader (fifo(7)).
-            hung_up, gate = gate, open_gate(directory)
+            try:
+                hung_up, gate = gate, open_gate(directory)
+            except FileNotFoundError:
+                return True  # the next agent has begun the run already: it removes the FIFO then
             os.close(hung_up)
     finally:
         os.close(gate)

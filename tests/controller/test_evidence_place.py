@@ -49,7 +49,7 @@ async def test_controllers_of_one_database_must_share_it(postgres_url: str, tmp_
             pass
     async with farm_on(postgres_url, tmp_path / "data"):
         pass
-    remedy = str(why.value).rpartition("into the marker: ")[2]
+    remedy = str(why.value).rpartition("create a marker: ")[2]
     await asyncio.to_thread(subprocess.run, ["sh", "-c", remedy], check=True)
     async with farm_on(postgres_url, elsewhere):
         pass

@@ -144,7 +144,7 @@ async def test_of_several_hosts_one_that_can_be_written_to_is_used(
         ("u:geheim@h/f?sslmode=always", "sslmode must be one of disable, allow"),
         ("u:geheim@h/f?sslmode=verify-full&sslrootcert=/no/ca", "sslrootcert: cannot read /no/ca"),
         ("u:geheim@h/f?sslmode=verify-full&sslrootcert=/etc/passwd", "does not contain valid PEM"),
-        ("u:geheim@h/f?sslrootcert=/etc/passwd", "has no effect without sslmode"),
+        ("u:geheim@h/f?sslrootcert=/etc/passwd", "requires sslmode=verify-full"),
         ("u:geheim@h/f?sslmode=require&sslcert=/no/c", "sslcert and sslkey: cannot read /no/c"),
         ("u:geheim@h/f?pool_size=3", "the parameter 'pool_size' is not one of"),
         ("u:geheim@h/f?host=a&host=b", "host is given twice: separate several hosts by commas"),

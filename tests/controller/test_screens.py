@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -11,7 +11,7 @@ import pytest
 from phonefarm.v1 import access_pb2, access_pb2_grpc, agent_pb2, operator_pb2
 from phonefarm.v1 import screen_pb2 as pb
 from phonefarm_common.channel import bearer
-from phonefarm_controller.rpc import screen_service, screen_thumbnails
+from phonefarm_controller.rpc import screen_links, screen_service, screen_thumbnails
 from phonefarm_controller.screens import links
 from phonefarm_controller.store.schema.cluster import audit
 from phonefarm_controller.store.schema.fleet import screen_tickets
@@ -358,6 +358,40 @@ async def test_thumbnails_of_the_phones_in_view(
     assert other.phone_id == "ph-a2"
     assert away == {PHONE: "agent_away", "ph-a2": "agent_away"}
     assert set(again.serialnos) == {"A1", "A2"}
+
+
+class _BusyCall:
+    """A call whose peer is slow to read."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+        self.written = 0
+
+    async def write(self, _order: agent_pb2.ScreenOrder) -> None:
+        """Write once the peer reads."""
+        self.begun.set()
+        await self.may_end.wait()
+        self.written += 1
+
+
+async def test_an_order_under_way_is_written_before_the_call_ends() -> None:
+    """A write that is left behind keeps gRPC from ending the call, and the agent would hang."""
+    call = _BusyCall()
+    link: links.Link[agent_pb2.ScreenOrder, agent_pb2.ScreenReport] = links.Link("agent-1")
+    link.orders.put_nowait(agent_pb2.ScreenOrder())
+    writing = asyncio.create_task(screen_links._write(link, cast("Any", call)))
+    await call.begun.wait()
+
+    writing.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    ended_early = writing.done()
+    call.may_end.set()
+    await asyncio.wait({writing})
+
+    assert not ended_early
+    assert writing.cancelled()
+    assert call.written == 1
 
 
 @pytest.mark.postgres

@@ -5,7 +5,9 @@ import os
 import time
 from pathlib import Path
 
-from phonefarm_executor.prewarm import GATE, wait_for_run
+import pytest
+from phonefarm_executor import prewarm
+from phonefarm_executor.prewarm import GATE, open_gate, wait_for_run
 
 WARM = {"PHONEFARM_WARM_SECONDS": "10"}
 
@@ -40,3 +42,24 @@ async def test_an_executor_waits_on_when_the_agent_dies(tmp_path: Path) -> None:
         os.write(last, b"\n")
         os.close(last)
         assert await waiting
+
+
+def test_a_run_that_begins_as_the_agent_dies_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next agent may have given the run, and removed the FIFO, before it is opened again."""
+    gate = tmp_path / GATE
+    os.mkfifo(gate)
+    given: list[int] = []
+
+    def opened(directory: Path) -> int:
+        if not given:
+            given.append(open_gate(directory))
+            os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))  # the agent that dies
+        else:
+            gate.unlink()
+        return given[0] if gate.exists() else open_gate(directory)
+
+    monkeypatch.setattr(prewarm, "open_gate", opened)
+
+    assert wait_for_run(tmp_path, WARM)

@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm.v1.screen_pb2 import KeyFrameWanted
 
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.rpc.auth import peer_certificate
 from phonefarm_controller.rpc.errors import Context
@@ -55,4 +56,11 @@ async def _read(link: ScreenLink, context: Context) -> None:
 
 async def _write(link: ScreenLink, context: Context) -> None:
     while True:
-        await context.write(await link.orders.get())
+        await _write_order(context, await link.orders.get())
+
+
+@uninterrupted
+async def _write_order(context: Context, order: pb.ScreenOrder) -> None:
+    # A call whose handler leaves a write behind cannot be ended: gRPC refuses to send the status
+    # (GRPC_CALL_ERROR_TOO_MANY_OPERATIONS), and the agent would wait for it without end.
+    await context.write(order)
