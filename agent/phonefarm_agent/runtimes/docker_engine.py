@@ -211,23 +211,19 @@ class Engine:
     def follow_stdout(self, container: str) -> "LogStream":
         """Return the container's stdout from its first byte; it ends when the container has."""
         with _translated("ask for its version"):
-            version = self._api().api_version
-        return LogStream(container=container, version=version)
+            return LogStream(container=container, version=self._api().api_version)
 
     def image_labels(self, image: str) -> Mapping[str, str]:
         """Return the labels of a local image; raise NotKnownError when there is none."""
         with _translated(f"inspect image {image}"):
-            found = self._api().inspect_image(image)  # type: ignore[no-untyped-call] # its stub is bare
-            return found["Config"].get("Labels") or {}
+            found = self._api().inspect_image(image)["Config"]  # type: ignore[no-untyped-call]
+            return found.get("Labels") or {}
 
     def image_id(self, image: str) -> str | None:
         """Return the id of a local image; None when there is none."""
-        try:
-            with _translated(f"inspect image {image}"):
-                found = self._api().inspect_image(image)  # type: ignore[no-untyped-call] # its stub is bare
-        except NotKnownError:
-            return None
-        return str(found["Id"])
+        with suppress(NotKnownError), _translated(f"inspect image {image}"):
+            return str(self._api().inspect_image(image)["Id"])  # type: ignore[no-untyped-call]
+        return None
 
     def images(self, label: str) -> list[str]:
         """Return the ids of the local images with this label, `NAME=VALUE`."""
@@ -295,9 +291,8 @@ class Engine:
             finally:
                 api.remove_container(made["Id"], force=True)
         if code != 0:
-            raise RuntimeFailedError(
-                f"{' '.join(command)} in {image} exited with code {code}: {output}"
-            )
+            ran = f"{' '.join(command)} in {image}"
+            raise RuntimeFailedError(f"{ran} exited with code {code}: {output}")
         return output
 
     def _api(self) -> docker.APIClient:

@@ -93,13 +93,13 @@ def install_apk(
     `asset_differs` when it is another file, before the phone gets it; `install_refused` when the
     phone does not install it, or has no such package afterwards.
     """
-    fetched, phone = context.draft.asset(asset), context.drive.phone
+    fetched, packages = context.draft.asset(asset), context.drive.phone.packages
     if fetched.sha256 != sha256:
         message = f"the file that was fetched has the SHA-256 {fetched.sha256}, not {sha256}"
         raise FailedError(Code.ASSET_DIFFERS, message)
-    before = phone.version_of(package)
-    phone.install(fetched.path, sha256=sha256)
-    after = phone.version_of(package)
+    before = packages.version_of(package)
+    packages.install(fetched.path, sha256=sha256)
+    after = packages.version_of(package)
     if after is None:
         message = f"the phone installed the file, but has no {package}: the APK is another package"
         raise FailedError(Code.INSTALL_REFUSED, message)
