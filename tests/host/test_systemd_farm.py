@@ -144,6 +144,12 @@ async def test_a_killed_agent_takes_its_run_back(site: Site, at_work: Hand) -> N
     ledger = await at_work.phones.ledger(phone.serialno)
     of_run = [entry for entry in ledger if entry["run"] == adopted[0]["RUN_ID"]]
     assert [entry["kind"] for entry in of_run].count("searched") == 1
+
+    async def released() -> bool:
+        # The process is completed when its run ends; the clean-up comes after that.
+        return bool(await site.host.events(f"PROCESS_ID={process}", "EVENT=phone.released"))
+
+    await eventually(released, what="the phone is released")
     assert len(await site.host.events(f"PROCESS_ID={process}", "EVENT=phone.released")) == 1
 
     async def removed() -> bool:
