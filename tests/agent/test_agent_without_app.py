@@ -96,7 +96,7 @@ async def test_a_page_a_picture_and_properties(farm: tuple[Farm, Phones]) -> Non
 
 
 async def test_a_script_of_steps_is_performed(farm: tuple[Farm, Phones]) -> None:
-    """Each step is told; the app that the script leaves open is stopped, as the clean-up says."""
+    """The outputs name each step. The script leaves its app open, and the clean-up stops it."""
     controller, phones = farm
     component = "com.example.shortvideo/.MainActivity"
 

@@ -101,7 +101,7 @@ async def kept(world: World, name: str = "hourly") -> list[str]:
 
 
 async def in_trouble(world: World) -> list[tuple[str, str]]:
-    """Return what the doctor is told of schedules."""
+    """Return the findings about schedules that the doctor gets."""
     async with world.database.reading() as tx:
         return await schedules.in_trouble(tx)
 

@@ -1,4 +1,4 @@
-"""Calls in both directions: a refusal is told however the messages on their way meet it."""
+"""Calls in both directions: the caller gets the refusal, also while messages are on their way."""
 
 import asyncio
 from collections import Counter

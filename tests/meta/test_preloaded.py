@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not preloaded.POSSIBLE, reason="needs Linux on x
 
 TESTS = Path(__file__).resolve().parents[1]
 OF_THE_RUN = {k: v for k, v in os.environ.items() if k.startswith("PYTHON")}
-"""What all of this run's processes are told of Python, if anything."""
+"""The PYTHON variables that this test run sets for all its processes."""
 
 
 @pytest.fixture(autouse=True)

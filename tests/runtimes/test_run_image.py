@@ -60,10 +60,11 @@ def test_a_new_image_replaces_the_older_ones_of_the_same_folder(
     """And no other: another checkout's image stays."""
     name = f"phonefarm-executor-of-a-test:{uuid.uuid4().hex[:8]}"
     base = engine.image_labels(executor_image)[image.BASE_LABEL]
-    monkeypatch.setattr(image, "_installed_source", lambda: f"/a/test/{name}")
+    ours = image._executor()
+    monkeypatch.setattr(image, "_executor_root", lambda: Path("/a/test") / name)
     try:
         for more in (b"1", b"2"):
-            files = image._executor() | {"lib/more.py": more}
+            files = ours | {"lib/more.py": more}
             with monkeypatch.context() as changed:
                 changed.setattr(image, "_executor", lambda files=files: files)
                 image.build(f"{name}-{more.decode()}", base, progress=lambda _: None)

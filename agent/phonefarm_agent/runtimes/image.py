@@ -68,7 +68,7 @@ def build(
     files = dict(sources)
     for wheel in wheels.fetch(pins, target=target, cache=_cache(), progress=progress):
         files |= {f"lib/{path}": content for path, content in wheels.contents(wheel)}
-    source = _installed_source()
+    source = str(_executor_root())
     labels = {CONTENTS_LABEL: digest, BASE_LABEL: base, SOURCE_LABEL: source}
     older = set(engine.images(f"{SOURCE_LABEL}={source}"))
     if (replaced := engine.image_id(name)) is not None:
@@ -139,10 +139,6 @@ def _executor_root() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeFailedError(f"{_EXECUTOR} is not installed: pip install 'phonefarm[agent]'")
     return Path(spec.submodule_search_locations[0])
-
-
-def _installed_source() -> str:
-    return str(_executor_root())
 
 
 def _installed_digest() -> str:

@@ -4,7 +4,7 @@ Each pattern is in the part of regular expressions that Python and JSON Schema s
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from phonefarm_common.reasons import FieldProblem
@@ -25,26 +25,62 @@ _PROPERTY = "[A-Za-z0-9_@:-]+(\\.[A-Za-z0-9_@:-]+)*\\.?"
 """A name that Android allows, or its beginning up to a dot (AOSP init, IsLegalPropertyName)."""
 PACKAGE = "[A-Za-z][A-Za-z0-9_]*(\\.[A-Za-z][A-Za-z0-9_]*)+"
 """An application ID as Android's build tools allow it."""
-_SHA256 = "[0-9a-fA-F]{64}"
 END = "$(?!\\n)"
 """The end of a text in every dialect; Python's $ would also match before a last line end."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageUrl(Text):
-    """An http or https URL that a phone opens: in ASCII, and with nothing that a shell reads."""
+class Patterned(Text):
+    """A text that a pattern describes whole."""
+
+    pattern: str = field(repr=False)
+    wrong: str = field(default="", repr=False)
+    """What to say of a text that does not match."""
 
     def read(self, value: Any, where: str, problems: Problems) -> Any:
-        """Return the URL."""
+        """Return the text."""
         before = len(problems)
         super().read(value, where, problems)
-        if len(problems) == before and not re.fullmatch(_PAGE_URL, value):
-            problems.append(FieldProblem(field=where, message=_wrong_url(value)))
+        if len(problems) == before and not re.fullmatch(self.pattern, value):
+            problems.append(FieldProblem(field=where, message=self.why(value)))
         return value
 
+    def why(self, _value: str) -> str:
+        """Return what is wrong with a text that does not match."""
+        return self.wrong
+
     def schema(self) -> Schema:
-        """Return a URL's limits."""
-        return super().schema() | {"pattern": f"^{_PAGE_URL}{END}"}
+        """Return a text's limits and the pattern."""
+        return super().schema() | {"pattern": f"^{self.pattern}{END}"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageUrl(Patterned):
+    """An http or https URL that a phone opens: in ASCII, and with nothing that a shell reads."""
+
+    pattern: str = field(default=_PAGE_URL, repr=False)
+
+    def why(self, value: str) -> str:
+        """Name the character, and what to write instead."""
+        return _wrong_url(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageName(Patterned):
+    """The name of an app's package."""
+
+    pattern: str = field(default=PACKAGE, repr=False)
+    wrong: str = field(default="must be the name of a package, such as com.example.app", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sha256(Patterned):
+    """The SHA-256 of a file."""
+
+    pattern: str = field(default="[0-9a-fA-F]{64}", repr=False)
+    wrong: str = field(
+        default="must be the 64 hexadecimal digits that `sha256sum` prints", repr=False
+    )
 
 
 def _wrong_url(url: str) -> str:
@@ -84,39 +120,3 @@ class PropertyNames(TextList):
         """Return the list's limits and what a name may be."""
         schema = super().schema()
         return schema | {"items": schema["items"] | {"pattern": f"^{_PROPERTY}{END}"}}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackageName(Text):
-    """The name of an app's package."""
-
-    def read(self, value: Any, where: str, problems: Problems) -> Any:
-        """Return the name."""
-        before = len(problems)
-        super().read(value, where, problems)
-        if len(problems) == before and not re.fullmatch(PACKAGE, value):
-            message = "must be the name of a package, such as com.example.app"
-            problems.append(FieldProblem(field=where, message=message))
-        return value
-
-    def schema(self) -> Schema:
-        """Return a name's limits."""
-        return super().schema() | {"pattern": f"^{PACKAGE}{END}"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sha256(Text):
-    """The SHA-256 of a file."""
-
-    def read(self, value: Any, where: str, problems: Problems) -> Any:
-        """Return the digits."""
-        before = len(problems)
-        super().read(value, where, problems)
-        if len(problems) == before and not re.fullmatch(_SHA256, value):
-            message = "must be the 64 hexadecimal digits that `sha256sum` prints"
-            problems.append(FieldProblem(field=where, message=message))
-        return value
-
-    def schema(self) -> Schema:
-        """Return what the digits may be."""
-        return super().schema() | {"pattern": f"^{_SHA256}{END}"}

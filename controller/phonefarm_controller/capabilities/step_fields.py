@@ -3,7 +3,6 @@
 As in `fields`, what checks a value also yields its JSON Schema.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,48 +10,28 @@ from typing import Any, Final
 from phonefarm_common.reasons import FarmError, FieldProblem
 
 from phonefarm_controller.capabilities.fields import Field, Integer, Problems, Schema, Text
-from phonefarm_controller.capabilities.phone_fields import END, PACKAGE
-
-_COMPONENT: Final = f"{PACKAGE}/[A-Za-z_.][A-Za-z0-9_.$]*"
-_FILE_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,60}"
+from phonefarm_controller.capabilities.phone_fields import PACKAGE, Patterned
 
 
 @dataclass(frozen=True, kw_only=True)
-class Component(Text):
+class Component(Patterned):
     """An activity of an app, as `am start -n` takes it."""
 
-    def read(self, value: Any, where: str, problems: Problems) -> Any:
-        """Return the name."""
-        before = len(problems)
-        super().read(value, where, problems)
-        if len(problems) == before and not re.fullmatch(_COMPONENT, value):
-            message = "must be PACKAGE/ACTIVITY, such as com.android.settings/.Settings"
-            problems.append(FieldProblem(field=where, message=message))
-        return value
-
-    def schema(self) -> Schema:
-        """Return a name's limits."""
-        return super().schema() | {"pattern": f"^{_COMPONENT}{END}"}
+    pattern: str = field(default=f"{PACKAGE}/[A-Za-z_.][A-Za-z0-9_.$]*", repr=False)
+    wrong: str = field(
+        default="must be PACKAGE/ACTIVITY, such as com.android.settings/.Settings", repr=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileName(Text):
+class FileName(Patterned):
     """How a file of the run's evidence begins."""
 
-    def read(self, value: Any, where: str, problems: Problems) -> Any:
-        """Return the name."""
-        before = len(problems)
-        super().read(value, where, problems)
-        if len(problems) == before and not re.fullmatch(_FILE_NAME, value):
-            message = (
-                "must be a plain file name: letters and digits, and after the first also . _ -"
-            )
-            problems.append(FieldProblem(field=where, message=message))
-        return value
-
-    def schema(self) -> Schema:
-        """Return a name's limits."""
-        return super().schema() | {"pattern": f"^{_FILE_NAME}{END}"}
+    pattern: str = field(default="[A-Za-z0-9][A-Za-z0-9._-]{0,60}", repr=False)
+    wrong: str = field(
+        default="must be a plain file name: letters and digits, and after the first also . _ -",
+        repr=False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

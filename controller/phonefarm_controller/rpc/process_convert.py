@@ -26,8 +26,8 @@ from phonefarm_controller.rpc.wire import (
     timestamp,
 )
 
-_MODES: Final = {pb.MODE_MANUAL: Mode.MANUAL, pb.MODE_UNATTENDED: Mode.UNATTENDED}
-_ROUTINGS: Final = {
+MODES: Final = {pb.MODE_MANUAL: Mode.MANUAL, pb.MODE_UNATTENDED: Mode.UNATTENDED}
+ROUTINGS: Final = {
     pb.ROUTING_DIRECT: Routing.DIRECT,
     pb.ROUTING_QUEUE: Routing.QUEUE,
     pb.ROUTING_GROUP: Routing.GROUP,
@@ -74,10 +74,10 @@ def submission_of(
         if len(user) > LONGEST_ID or "\0" in user:
             message = f"must have at most {LONGEST_ID} characters, without NUL"
             problems.append(FieldProblem(field="requested_by.user", message=message))
-    mode = _MODES.get(request.mode)
+    mode = MODES.get(request.mode)
     if mode is None:
         problems.append(FieldProblem(field="mode", message="must be manual or unattended"))
-    routing = _ROUTINGS.get(request.target.routing)
+    routing = ROUTINGS.get(request.target.routing)
     if routing is None:
         message = "must be direct, queue or group"
         problems.append(FieldProblem(field="target.routing", message=message))

@@ -8,7 +8,7 @@ from phonefarm.v1 import schedule_pb2 as pb
 from phonefarm_common.reasons import FarmError, FieldProblem
 
 from phonefarm_controller.model.errors import invalid, invalid_field
-from phonefarm_controller.model.requests import Mode, Routing, Submission
+from phonefarm_controller.model.requests import Submission
 from phonefarm_controller.model.schedules import (
     CatchUp,
     Firing,
@@ -40,15 +40,8 @@ _OUTCOMES: Final = {
     FiringOutcome.OVERLAPPED: pb.FIRING_OUTCOME_OVERLAPPED,
     FiringOutcome.REFUSED: pb.FIRING_OUTCOME_REFUSED,
 }
-_MODES: Final = {
-    Mode.MANUAL: process_pb2.MODE_MANUAL,
-    Mode.UNATTENDED: process_pb2.MODE_UNATTENDED,
-}
-_ROUTINGS: Final = {
-    Routing.DIRECT: process_pb2.ROUTING_DIRECT,
-    Routing.QUEUE: process_pb2.ROUTING_QUEUE,
-    Routing.GROUP: process_pb2.ROUTING_GROUP,
-}
+_MODES: Final = {word: number for number, word in process_convert.MODES.items()}
+_ROUTINGS: Final = {word: number for number, word in process_convert.ROUTINGS.items()}
 _ANY_ID: Final = "schedule"
 """Each firing has its own."""
 

@@ -31,7 +31,7 @@ OUTSIDE_WINDOW: Final = "outside_window"
 """The reason when a window has closed, or would close before the run's time limit."""
 
 LIMIT_REACHED: Final = "limit_reached"
-"""The same when a limit of its account has been reached meanwhile."""
+"""The reason when the run's account has reached a limit since the claim."""
 
 
 @dataclass(frozen=True, kw_only=True)
