@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import adbutils
+from support.ports import free_port
 
 START_SECONDS = 15.0
 STOP_SECONDS = 30.0
@@ -100,7 +100,7 @@ async def adb_server(directory: Path) -> AsyncIterator[AdbServer]:
     """Start a server that keeps its keys and its log in `directory`; kill it at the end."""
     home = directory / "adb-home"
     home.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("ANDROID_")},
         "HOME": str(home),
@@ -154,10 +154,3 @@ async def _answers(process: asyncio.subprocess.Process, port: int, log: Path) ->
                 writer.close()
     said = await asyncio.to_thread(log.read_text)
     raise RuntimeError(f"adb server ended at its start:\n{said}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

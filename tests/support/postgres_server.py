@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.ports import free_port
 from support.stepped_program import set_off
 
 _START_SECONDS = 60
@@ -218,7 +218,7 @@ def _started(
 ) -> tuple["subprocess.Popen[bytes]", int]:
     log = directory / "log"
     for _ in range(_PORT_TRIES):  # another program may take the port before the server does
-        port = _free_port()
+        port = free_port()
         settings = [f"port={port}", "listen_addresses=127.0.0.1"]
         settings += [f"unix_socket_directories={directory}", *_OPTIONS]
         arguments = [word for setting in settings for word in ("-c", setting)]
@@ -294,9 +294,3 @@ def _run(words: Sequence[str], *, clock: Path | None = None) -> str:
     if done.returncode != 0:
         raise ServerFailedError(f"{words[0]} ended with {done.returncode}: {done.stdout}")
     return done.stdout.strip()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

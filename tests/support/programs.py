@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +14,7 @@ from phonefarm.v1 import fleet_pb2
 from phonefarm_cli.client.client import ControllerClient
 from support.controller import AGENT_TOKEN, GATEWAY_TOKEN, KEY
 from support.live_farm import LiveFarm, LivePhone, bare_environment, eventually
+from support.ports import free_port
 from support.releases import code_of
 from support.stepped_program import PROGRAM
 
@@ -52,9 +52,9 @@ class Programs:
         self._environment |= {"ADB_USB": "0", "ADB_EMU": "0", "ADB_MDNS": "0"}
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self.controllers = {
-            name: f"127.0.0.1:{_free_port()}" for name in _names("controller", controllers)
+            name: f"127.0.0.1:{free_port()}" for name in _names("controller", controllers)
         }
-        self.gateways = {name: f"127.0.0.1:{_free_port()}" for name in _names("gateway", gateways)}
+        self.gateways = {name: f"127.0.0.1:{free_port()}" for name in _names("gateway", gateways)}
         self.grpc = ",".join(self.controllers.values())
         self.ways: dict[str, str] = {}  # to the controllers, where a program has one of its own
         self.releases: dict[str, str] = {}  # programs of today, but for those named here
@@ -178,8 +178,9 @@ class Programs:
         order = sorted(self._running, key=lambda name: not name.startswith("agent"))
         for name in order:
             process = self._running.pop(name)
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
+            with suppress(ProcessLookupError):  # it ended by itself; `programs` says so
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
             try:
                 async with asyncio.timeout(STOP_SECONDS):
                     await process.wait()
@@ -244,16 +245,10 @@ async def programs(
     )
     try:
         yield made
+        assert not (ended := made.ended()), f"ended by themselves: {ended}"
     finally:
         await made.stop()
 
 
 def _names(kind: str, count: int) -> list[str]:
     return [kind, *(f"{kind}-{number}" for number in range(2, count + 1))]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from phonefarm_controller.evidence.backends.s3_address import S3Address
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -96,9 +97,7 @@ class S3Bucket:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3Server]:
     """Run a server; it also ends when this process is killed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     program = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(

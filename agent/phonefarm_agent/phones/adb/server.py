@@ -86,7 +86,7 @@ class AdbServer:
             )
         try:
             async with asyncio.timeout(START_SECONDS):
-                await self._answers()
+                await self._answers(self._process)
         except (TimeoutError, AdbStartError) as error:
             await self.stop()
             said = log_path.read_text(errors="replace")[-2000:]
@@ -152,15 +152,28 @@ class AdbServer:
             ending.cancel()
             await asyncio.gather(ending, return_exceptions=True)
 
-    async def _answers(self) -> None:
-        while self._process is not None and self._process.returncode is None:
+    async def _answers(self, process: asyncio.subprocess.Process) -> None:
+        """Return once this server answers; AdbStartError when it ends before."""
+        answer = asyncio.create_task(self._answer())
+        end = asyncio.create_task(process.wait())
+        try:
+            await asyncio.wait({answer, end}, return_when=asyncio.FIRST_COMPLETED)
+            if process.returncode is not None:  # whoever answered there, it was another program
+                raise AdbStartError("it exited at once")
+            await answer
+        finally:
+            answer.cancel()
+            end.cancel()
+            await asyncio.gather(answer, end, return_exceptions=True)
+
+    async def _answer(self) -> None:
+        while True:
             try:
                 await self.adb.version()
             except AdbError:
                 await asyncio.sleep(0.02)  # The server has no way to say that it is ready.
             else:
                 return
-        raise AdbStartError("it exited at once")
 
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANDROID_", "PHONEFARM_"))}
@@ -184,12 +197,24 @@ async def adb_server(*, home: Path, port: int, clock: Clock) -> AsyncIterator[Ad
 
     Raises AdbStartError. Somebody must run `keep` for it to be started again when it dies.
     """
-    server = AdbServer(home=home, port=port or _free_port(), clock=clock)
-    await server.start()
+    server = await _started(home, port, clock)
     try:
         yield server
     finally:
         await server.stop()
+
+
+async def _started(home: Path, port: int, clock: Clock) -> AdbServer:
+    while True:
+        server = AdbServer(home=home, port=port or _free_port(), clock=clock)
+        try:
+            await server.start()
+        except AdbStartError as error:
+            if port or "Address already in use" not in str(error):
+                raise
+            log.info("adb_server.port_was_taken", port=server.adb.port)
+        else:
+            return server
 
 
 def _free_port() -> int:
